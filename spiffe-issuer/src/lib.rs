@@ -1,1 +1,3 @@
-//! To come.
+//! An attestation-backed SPIFFE issuer: `spiffe-server` and `spiffe-agent`.
+
+pub mod domain;

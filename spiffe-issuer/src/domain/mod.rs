@@ -1,0 +1,11 @@
+//! What the issuer speaks of: selectors, registration entries, nodes, and why things fail.
+
+mod entry;
+mod error;
+mod node;
+mod selector;
+
+pub use entry::{Entry, EntryId, EntryIdError, Hint, NewEntry, Revision};
+pub use error::{Denial, Fault, Kind};
+pub use node::{AgentName, AgentNameError, AttestedNode, JoinToken, Serial, TokenHash};
+pub use selector::{Selector, SelectorError, SelectorSet};
