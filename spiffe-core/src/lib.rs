@@ -2,5 +2,7 @@
 
 pub mod clock;
 mod id;
+#[cfg(feature = "workload-api")]
+pub mod proto;
 
 pub use id::{IdError, SpiffeId, TrustDomain};

@@ -1,3 +1,4 @@
 //! An attestation-backed SPIFFE issuer: `spiffe-server` and `spiffe-agent`.
 
 pub mod domain;
+pub mod proto;

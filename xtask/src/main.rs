@@ -1,2 +1,70 @@
-//! To come.
-fn main() {}
+//! The workspace's own chores: `cargo xtask <chore>`.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool prints"
+)]
+
+mod codegen;
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+const USAGE: &str = "\
+usage: cargo xtask <chore>
+
+chores:
+  codegen           generate Rust from proto/ and write it into the crates
+  codegen --check   fail if what is committed is not what would be generated
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["codegen"] => write_generated(),
+        ["codegen", "--check"] => check_generated(),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", told(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_generated() -> Result<(), Box<dyn Error>> {
+    for drift in codegen::write(&root())? {
+        println!("{drift}");
+    }
+    Ok(())
+}
+
+fn check_generated() -> Result<(), Box<dyn Error>> {
+    Ok(codegen::check(&root())?)
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// An error and all its causes on one line.
+fn told(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line += &format!(": {error}");
+        cause = error.source();
+    }
+    line
+}
