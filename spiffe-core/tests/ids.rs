@@ -16,7 +16,7 @@ fn trust_domains_are_read_as_the_standard_has_them() {
     for case in cases(include_str!("vectors/trustdomain.json")) {
         judge(
             &case,
-            TrustDomain::from_id_or_name(case["input"].as_str().unwrap()),
+            &TrustDomain::from_id_or_name(case["input"].as_str().unwrap()),
         );
     }
 }
