@@ -4,8 +4,10 @@ mod entry;
 mod error;
 mod node;
 mod selector;
+mod trust;
 
 pub use entry::{Entry, EntryId, EntryIdError, Hint, NewEntry, Revision};
 pub use error::{Denial, Fault, Kind};
 pub use node::{AgentName, AgentNameError, AttestedNode, JoinToken, Serial, TokenHash};
 pub use selector::{Selector, SelectorError, SelectorSet};
+pub use trust::{AuthorityId, Standing};

@@ -1,0 +1,1 @@
+//! Signing: from what is to be certified to the chain that is handed out.

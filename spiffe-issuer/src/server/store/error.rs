@@ -1,0 +1,124 @@
+//! Why the store did not do what was asked.
+
+use std::path::PathBuf;
+
+use crate::domain::{Denial, Fault, Kind};
+
+/// Why the store did not do what was asked; nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It is not at the revision that it was read at.
+    #[error("it was changed by someone else meanwhile")]
+    Conflict,
+    /// The database file is damaged.
+    #[error("{}: the database file is damaged; stop the server and restore a backup", path.display())]
+    Corrupt {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// The database failed in a way that has no name here.
+    #[error("the database failed")]
+    Database(#[source] sqlx::Error),
+    /// A row holds something that we never write.
+    #[error("the database holds something unreadable in {table}.{column}")]
+    Decode {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// What is wrong with the value.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What was to be made is there already.
+    #[error("it exists already")]
+    Exists,
+    /// Changes that were asked for are no longer kept.
+    #[error("the changes asked for are no longer kept")]
+    FeedPruned,
+    /// There is no space left.
+    #[error("{}: the disk is full; free some space, nothing was lost", path.display())]
+    Full {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// Entries still federate with it.
+    #[error("{0} entries federate with it")]
+    InUse(u64),
+    /// Another process holds the database.
+    #[error("{}: locked by another process; only one server may use this file", path.display())]
+    Locked {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// The database was written by a newer version of this program.
+    #[error(
+        "{}: has schema version {found}, this program knows versions up to {known}; run the newer program",
+        path.display()
+    )]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// The version that it has.
+        found: i64,
+        /// The newest version that we know.
+        known: i64,
+    },
+    /// The node was banned.
+    #[error("agent is banned")]
+    NodeBanned,
+    /// There is no such thing.
+    #[error("there is no such thing")]
+    NotFound,
+    /// The database cannot be opened.
+    #[error("{}: cannot open the database", path.display())]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file, or the file system it is on, cannot be written.
+    #[error("{}: the database file is read-only; check its owner and mode, and the mount", path.display())]
+    ReadOnly {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// The token ended before it was used.
+    #[error("join token expired")]
+    TokenExpired,
+    /// No such token, or no longer.
+    #[error("join token does not exist or has already been used")]
+    TokenUnknown,
+}
+
+impl Fault for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Conflict => Kind::Conflict,
+            Self::Exists => Kind::AlreadyExists,
+            Self::InUse(_) => Kind::NotReady,
+            Self::NodeBanned => Kind::Denied,
+            Self::NotFound => Kind::NotFound,
+            Self::TokenExpired | Self::TokenUnknown => Kind::Invalid,
+            Self::Full { .. } | Self::Locked { .. } | Self::ReadOnly { .. } => Kind::Unavailable,
+            Self::Corrupt { .. }
+            | Self::Database(_)
+            | Self::Decode { .. }
+            | Self::FeedPruned
+            | Self::Newer { .. }
+            | Self::Open { .. } => Kind::Internal,
+        }
+    }
+
+    fn denial(&self) -> Option<Denial> {
+        matches!(self, Self::NodeBanned).then_some(Denial::AgentBanned)
+    }
+}

@@ -1,0 +1,456 @@
+//! What the server remembers. Each method is one transaction: what must happen together is one
+//! method, and what a method returned without an error is on disk.
+
+mod error;
+mod query;
+pub mod sql;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use spiffe_core::x509::Certificate;
+use spiffe_core::{SpiffeId, TrustDomain};
+
+pub use error::StoreError;
+pub use query::{Cursor, CursorError, EntryFilter, Match, Matching, NodeFilter, Page, Paged};
+
+use crate::domain::{AttestedNode, AuthorityId, Entry, EntryId, NewEntry, Serial, TokenHash};
+
+/// Registration entries.
+#[async_trait]
+pub trait EntryStore: Send + Sync + 'static {
+    /// Makes entries in one transaction, and tells of each what came of it, in order.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails; then none of them was made.
+    async fn create_entries(
+        &self,
+        entries: Vec<NewEntry>,
+        now: SystemTime,
+    ) -> Result<Vec<Created<Entry>>, StoreError>;
+
+    /// The entry of this ID.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn find_entry(&self, id: &EntryId) -> Result<Option<Entry>, StoreError>;
+
+    /// A page of the entries that pass the filter, in the order in which they were made.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn list_entries(
+        &self,
+        filter: &EntryFilter,
+        page: &Page,
+    ) -> Result<Paged<Entry>, StoreError>;
+
+    /// How many entries pass the filter.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn count_entries(&self, filter: &EntryFilter) -> Result<u64, StoreError>;
+
+    /// Puts a changed body in the place of the entry's, and returns the entry with its new revision.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] where the entry is no longer at the revision that it was read at,
+    /// [`StoreError::NotFound`] where it is gone.
+    async fn replace_entry(&self, entry: Entry) -> Result<Entry, StoreError>;
+
+    /// Deletes an entry and returns what it was, if it was there.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn delete_entry(&self, id: &EntryId) -> Result<Option<Entry>, StoreError>;
+
+    /// Deletes the entries that ended before `now`, at most `limit` of them, and returns them.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn prune_entries(&self, now: SystemTime, limit: usize) -> Result<Vec<Entry>, StoreError>;
+}
+
+/// Attested nodes.
+#[async_trait]
+pub trait NodeStore: Send + Sync + 'static {
+    /// Lets a node in, all at once or not at all: spends the token, records the node with its
+    /// selectors, and makes the alias entry where the token carries an agent ID.
+    ///
+    /// A node that is known keeps its serial number, and gets `node.serial` in its `renewed` slot: it
+    /// becomes the current one at first use, so a lost answer locks no one out.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TokenUnknown`] and [`StoreError::TokenExpired`] for the token,
+    /// [`StoreError::NodeBanned`] where the node is banned.
+    async fn admit(
+        &self,
+        node: AttestedNode,
+        spends: Option<TokenHash>,
+        now: SystemTime,
+    ) -> Result<AttestedNode, StoreError>;
+
+    /// Puts a new serial number and its end into the node's `renewed` slot.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] where there is no such node, [`StoreError::NodeBanned`].
+    async fn renew_node(
+        &self,
+        id: &SpiffeId,
+        serial: Serial,
+        expires_at: SystemTime,
+    ) -> Result<(), StoreError>;
+
+    /// Makes the renewed serial number the current one, if it still is the renewed one, and returns
+    /// the node as it is then.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] where there is no such node.
+    async fn activate_renewed(
+        &self,
+        id: &SpiffeId,
+        serial: &Serial,
+    ) -> Result<AttestedNode, StoreError>;
+
+    /// Records the version that the agent told.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] where there is no such node.
+    async fn set_agent_version(&self, id: &SpiffeId, version: &str) -> Result<(), StoreError>;
+
+    /// Bans a node: it stays known, and nothing it holds is good any more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] where there is no such node.
+    async fn ban_node(&self, id: &SpiffeId) -> Result<(), StoreError>;
+
+    /// Forgets a node, with the alias entry that its token made, and returns what it was.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn delete_node(&self, id: &SpiffeId) -> Result<Option<AttestedNode>, StoreError>;
+
+    /// The node of this ID.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn find_node(&self, id: &SpiffeId) -> Result<Option<AttestedNode>, StoreError>;
+
+    /// A page of the nodes that pass the filter, in the order in which they were first admitted.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn list_nodes(
+        &self,
+        filter: &NodeFilter,
+        page: &Page,
+    ) -> Result<Paged<AttestedNode>, StoreError>;
+
+    /// How many nodes pass the filter.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn count_nodes(&self, filter: &NodeFilter) -> Result<u64, StoreError>;
+}
+
+/// Join tokens. The store knows them by their hash only.
+#[async_trait]
+pub trait TokenStore: Send + Sync + 'static {
+    /// Records a token. With an agent ID, admitting a node with it also makes the entry that gives
+    /// the node this ID.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] where this token is known already.
+    async fn create_token(&self, token: &TokenHash, record: TokenRecord) -> Result<(), StoreError>;
+
+    /// Looks a token up, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn find_token(&self, token: &TokenHash) -> Result<Option<TokenRecord>, StoreError>;
+
+    /// Forgets the tokens that ended before `now`, and returns how many those were.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn prune_tokens(&self, now: SystemTime) -> Result<u64, StoreError>;
+}
+
+/// Trust bundles: our own, and those of foreign trust domains.
+#[async_trait]
+pub trait BundleStore: Send + Sync + 'static {
+    /// The bundle of this trust domain.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn find_bundle(&self, of: &TrustDomain) -> Result<Option<StoredBundle>, StoreError>;
+
+    /// A page of all bundles, our own among them.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn list_bundles(&self, page: &Page) -> Result<Paged<StoredBundle>, StoreError>;
+
+    /// How many bundles there are, our own among them.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn count_bundles(&self) -> Result<u64, StoreError>;
+
+    /// Stores a bundle as it is, with the sequence number it has.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] and [`StoreError::NotFound`] where `how` is not met.
+    async fn put_bundle(&self, bundle: StoredBundle, how: Put) -> Result<(), StoreError>;
+
+    /// Adds the authorities that the bundle does not have yet, making the bundle where there is
+    /// none, and returns it. Its sequence number rises if there was something to add.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn append_authorities(
+        &self,
+        to: &TrustDomain,
+        authorities: &[Certificate],
+    ) -> Result<StoredBundle, StoreError>;
+
+    /// Takes out the authorities that expired before this time, but never all of them. The sequence
+    /// number rises if any went; their certificates are returned.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn prune_authorities(
+        &self,
+        of: &TrustDomain,
+        expired_before: SystemTime,
+    ) -> Result<Vec<Certificate>, StoreError>;
+
+    /// Deletes a bundle and returns whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::InUse`] where entries federate with it and `how` is [`Dissolve::Restrict`].
+    async fn delete_bundle(&self, of: &TrustDomain, how: Dissolve) -> Result<bool, StoreError>;
+}
+
+/// The journal of this server's authorities. Each server that shares the store has its own, and
+/// finds it by the keys it holds.
+#[async_trait]
+pub trait JournalStore: Send + Sync + 'static {
+    /// The journal that names one of these authorities.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn find_journal(
+        &self,
+        authorities: &[AuthorityId],
+    ) -> Result<Option<StoredJournal>, StoreError>;
+
+    /// Writes the journal, and with it the authorities that the step it records makes known: a
+    /// prepared authority is in the bundle and in the journal, or in neither. Without `id` it is a
+    /// new journal.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] where the journal is gone.
+    async fn write_journal(
+        &self,
+        journal: JournalWrite<'_>,
+    ) -> Result<JournalId, StoreError>;
+}
+
+/// What changed, in the order in which it did.
+///
+/// The revision is a counter that is raised in the transaction that changes something. So there are
+/// no gaps, and whoever has read up to a revision has seen all that was committed up to there.
+#[async_trait]
+pub trait ChangeFeed: Send + Sync + 'static {
+    /// The revision of the latest change.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn latest_revision(&self) -> Result<FeedRevision, StoreError>;
+
+    /// The changes after `last`, at most `limit` of them, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::FeedPruned`] where changes after `last` are no longer kept: read all anew.
+    async fn changes_since(
+        &self,
+        last: FeedRevision,
+        limit: usize,
+    ) -> Result<Vec<Change>, StoreError>;
+
+    /// Forgets the changes made before this time, and returns how many those were.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn prune_changes(&self, made_before: SystemTime) -> Result<u64, StoreError>;
+}
+
+/// All that the server remembers. An `Arc<dyn DataStore>` becomes the one trait that its owner needs.
+pub trait DataStore:
+    EntryStore + NodeStore + TokenStore + BundleStore + JournalStore + ChangeFeed
+{
+}
+
+impl<T> DataStore for T where
+    T: EntryStore + NodeStore + TokenStore + BundleStore + JournalStore + ChangeFeed
+{
+}
+
+/// What came of making something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created<T> {
+    /// There is one that says the same: this one.
+    Existing(T),
+    /// Another one has the ID that was asked for.
+    IdTaken,
+    /// It was made.
+    New(T),
+}
+
+/// A join token, but for the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// When it ends.
+    pub expires_at: SystemTime,
+    /// The ID that the node it lets in also gets.
+    pub agent_id: Option<SpiffeId>,
+}
+
+/// A trust bundle as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBundle {
+    /// Whose bundle it is.
+    pub trust_domain: TrustDomain,
+    /// The certificates that its members' certificates chain to.
+    pub x509_authorities: Vec<X509Authority>,
+    /// How long to wait before looking for a newer one; zero where nothing is said.
+    pub refresh_hint: Duration,
+    /// How often it was changed.
+    pub sequence_number: u64,
+}
+
+/// A certificate of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct X509Authority {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Whether what it signed is to be replaced.
+    pub tainted: bool,
+}
+
+/// What has to be there before a bundle is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Nothing: it must be new.
+    Create,
+    /// A bundle of that trust domain.
+    Replace,
+    /// Either.
+    Set,
+}
+
+/// What becomes of the entries that federate with a bundle when it is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dissolve {
+    /// They are deleted as well.
+    Delete,
+    /// They no longer federate with it.
+    Dissociate,
+    /// There may be none.
+    Restrict,
+}
+
+/// Which journal it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalId(pub i64);
+
+/// A journal as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredJournal {
+    /// Which one it is.
+    pub id: JournalId,
+    /// What it says.
+    pub body: Vec<u8>,
+}
+
+/// A journal to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalWrite<'a> {
+    /// Which one; a new one where there is none.
+    pub id: Option<JournalId>,
+    /// The authority it is found by: the active one.
+    pub found_by: &'a AuthorityId,
+    /// What it says.
+    pub body: &'a [u8],
+    /// Our trust domain, whose bundle gets what is published.
+    pub trust_domain: &'a TrustDomain,
+    /// The authorities that become known by this step.
+    pub publishes: &'a [Certificate],
+}
+
+/// How far the feed has come: 0 before the first change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FeedRevision(pub i64);
+
+impl fmt::Display for FeedRevision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its place in the feed.
+    pub revision: FeedRevision,
+    /// What was made, changed or deleted.
+    pub subject: Changed,
+}
+
+/// What a change is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// A trust bundle.
+    Bundle(TrustDomain),
+    /// A registration entry.
+    Entry(EntryId),
+    /// An attested node.
+    Node(SpiffeId),
+}
+
+/// Any store, however it was chosen.
+pub type SharedStore = Arc<dyn DataStore>;
