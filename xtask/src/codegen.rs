@@ -9,6 +9,8 @@ use std::{
 use prost_build::{Config, Module};
 use protox::prost_reflect::prost_types::{FileDescriptorProto, FileDescriptorSet};
 
+use crate::files::entries;
+
 /// Generates everything and writes what is not there yet or different.
 pub(crate) fn write(root: &Path) -> Result<Vec<Drift>, CodegenError> {
     let generated = generate(root)?;
@@ -160,7 +162,7 @@ impl Output {
 /// All `.proto` files below a folder, always in the same order.
 fn proto_files(folder: &Path) -> Result<Vec<PathBuf>, CodegenError> {
     let mut found = Vec::new();
-    for path in entries(folder)? {
+    for path in entries(folder).map_err(|e| CodegenError::read(folder, e))? {
         if path.is_dir() {
             found.extend(proto_files(&path)?);
         } else if path.extension().is_some_and(|ending| ending == "proto") {
@@ -168,21 +170,6 @@ fn proto_files(folder: &Path) -> Result<Vec<PathBuf>, CodegenError> {
         }
     }
     Ok(found)
-}
-
-/// What a folder holds, sorted; nothing if there is no such folder.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, CodegenError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(CodegenError::read(folder, error)),
-    };
-    let mut paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(|e| CodegenError::read(folder, e))?;
-    paths.sort();
-    Ok(paths)
 }
 
 /// How the folders of generated code differ from what was generated.
@@ -199,7 +186,8 @@ fn compare(root: &Path, generated: &Files) -> Result<Vec<Drift>, CodegenError> {
         }
     }
     for output in &OUTPUTS {
-        for path in entries(&root.join(output.folder))? {
+        let folder = root.join(output.folder);
+        for path in entries(&folder).map_err(|e| CodegenError::read(&folder, e))? {
             let path = path
                 .strip_prefix(root)
                 .map_or_else(|_| path.clone(), Path::to_path_buf);

@@ -5,7 +5,11 @@
     reason = "a command line tool prints"
 )]
 
+mod ci;
 mod codegen;
+mod files;
+mod layers;
+mod workspace;
 
 use std::{
     error::Error,
@@ -17,16 +21,20 @@ const USAGE: &str = "\
 usage: cargo xtask <chore>
 
 chores:
+  ci                all that continuous integration runs beside the tests
   codegen           generate Rust from proto/ and write it into the crates
   codegen --check   fail if what is committed is not what would be generated
+  layers            fail if code names a room that it must not know
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
+        ["ci"] => ci::run(&root()).map_err(Into::into),
         ["codegen"] => write_generated(),
-        ["codegen", "--check"] => check_generated(),
+        ["codegen", "--check"] => codegen::check(&root()).map_err(Into::into),
+        ["layers"] => layers::check(&root()).map_err(Into::into),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -46,10 +54,6 @@ fn write_generated() -> Result<(), Box<dyn Error>> {
         println!("{drift}");
     }
     Ok(())
-}
-
-fn check_generated() -> Result<(), Box<dyn Error>> {
-    Ok(codegen::check(&root())?)
 }
 
 /// The folder of the workspace.

@@ -1,0 +1,268 @@
+//! What continuous integration runs beside the tests, one step after the other.
+
+use std::{
+    io,
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
+    time::Instant,
+};
+
+use crate::{
+    codegen::{self, CodegenError},
+    layers::{self, LayersError},
+    workspace::{self, Package, WorkspaceError},
+};
+
+/// Runs all steps and stops at the first that fails.
+pub(crate) fn run(root: &Path) -> Result<(), CiError> {
+    let begun = Instant::now();
+    let mut left_out = Vec::new();
+    for step in STEPS {
+        println!("\n== {}", step.heading);
+        let begun = Instant::now();
+        match (step.run)(root) {
+            Ok(Outcome::Passed) => println!("-- {:.1} s", begun.elapsed().as_secs_f64()),
+            Ok(Outcome::LeftOut { why }) => {
+                println!("-- LEFT OUT: {why}");
+                left_out.push(format!("{} ({why})", step.heading));
+            }
+            Err(cause) => {
+                return Err(CiError {
+                    heading: step.heading,
+                    cause,
+                });
+            }
+        }
+    }
+    let passed = STEPS.len() - left_out.len();
+    println!(
+        "\n== {passed} steps passed in {:.0} s",
+        begun.elapsed().as_secs_f64()
+    );
+    for step in left_out {
+        println!("== LEFT OUT: {step}");
+    }
+    Ok(())
+}
+
+struct Step {
+    heading: &'static str,
+    run: fn(&Path) -> Result<Outcome, StepError>,
+}
+
+enum Outcome {
+    Passed,
+    LeftOut { why: &'static str },
+}
+
+/// Quick ones first: whoever waits for the rest should not wait in vain.
+const STEPS: &[Step] = &[
+    Step {
+        heading: "toolchain",
+        run: toolchain,
+    },
+    Step {
+        heading: "formatting",
+        run: formatting,
+    },
+    Step {
+        heading: "generated code",
+        run: generated_code,
+    },
+    Step {
+        heading: "layers",
+        run: layers,
+    },
+    Step {
+        heading: "lints",
+        run: lints,
+    },
+    Step {
+        heading: "each feature alone",
+        run: features,
+    },
+    Step {
+        heading: "the core without a runtime",
+        run: bare_core,
+    },
+    Step {
+        heading: "documentation",
+        run: documentation,
+    },
+    Step {
+        heading: "licences, bans and sources of dependencies",
+        run: dependencies,
+    },
+];
+
+/// Tells which Rust this is. Older ones that the packages promise to build with are a job of their
+/// own, for they have to be installed first.
+fn toolchain(root: &Path) -> Result<Outcome, StepError> {
+    cargo(root, &["--version"])?;
+    for package in published(root)? {
+        let oldest = package.rust_version.as_deref().unwrap_or("any");
+        println!("{}: Rust {oldest} or newer (not tried here)", package.name);
+    }
+    Ok(Outcome::Passed)
+}
+
+fn formatting(root: &Path) -> Result<Outcome, StepError> {
+    cargo(root, &["fmt", "--all", "--check"])
+}
+
+fn generated_code(root: &Path) -> Result<Outcome, StepError> {
+    codegen::check(root)?;
+    Ok(Outcome::Passed)
+}
+
+fn layers(root: &Path) -> Result<Outcome, StepError> {
+    layers::check(root)?;
+    Ok(Outcome::Passed)
+}
+
+fn lints(root: &Path) -> Result<Outcome, StepError> {
+    cargo(
+        root,
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
+}
+
+/// Each published package by itself, bare and with one feature at a time: what builds in the
+/// workspace may lean on features that a neighbour switched on.
+fn features(root: &Path) -> Result<Outcome, StepError> {
+    for package in published(root)? {
+        let check = ["check", "--package", &package.name];
+        cargo(root, &check)?;
+        cargo(root, &[&check[..], &["--no-default-features"]].concat())?;
+        for feature in &package.features {
+            cargo(
+                root,
+                &[
+                    &check[..],
+                    &["--no-default-features", "--features", feature],
+                ]
+                .concat(),
+            )?;
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Names and proofs must be usable without paying for anything else.
+fn bare_core(root: &Path) -> Result<Outcome, StepError> {
+    const HEAVY: [&str; 4] = ["hyper", "rustls", "tokio", "tonic"];
+    let tree = Command::new(workspace::cargo())
+        .args(["tree", "--package", "spiffe-core", "--no-default-features"])
+        .args(["--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(root)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(StepError::Start)?;
+    if !tree.status.success() {
+        return Err(StepError::Command {
+            line: "cargo tree".to_owned(),
+            status: tree.status,
+        });
+    }
+    let tree = String::from_utf8_lossy(&tree.stdout);
+    let names = || {
+        tree.lines()
+            .filter_map(|line| line.split_whitespace().next())
+    };
+    match HEAVY
+        .into_iter()
+        .find(|heavy| names().any(|name| name == *heavy))
+    {
+        Some(dependency) => Err(StepError::Heavy { dependency }),
+        None => Ok(Outcome::Passed),
+    }
+}
+
+fn documentation(root: &Path) -> Result<Outcome, StepError> {
+    let mut command = Command::new(workspace::cargo());
+    command
+        .args(["doc", "--workspace", "--all-features", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    started(root, command)
+}
+
+fn dependencies(root: &Path) -> Result<Outcome, StepError> {
+    let mut version = Command::new(workspace::cargo());
+    version
+        .args(["deny", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if !version.status().map_err(StepError::Start)?.success() {
+        return Ok(Outcome::LeftOut {
+            why: "cargo-deny is not installed",
+        });
+    }
+    cargo(root, &["deny", "check", "bans", "licenses", "sources"])
+}
+
+/// Packages that others may build by themselves.
+fn published(root: &Path) -> Result<impl Iterator<Item = Package>, StepError> {
+    Ok(workspace::packages(root)?
+        .into_iter()
+        .filter(|package| package.published))
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Result<Outcome, StepError> {
+    let mut command = Command::new(workspace::cargo());
+    command.args(arguments);
+    started(root, command)
+}
+
+/// Runs a command to its end; what it prints is seen as it comes.
+fn started(root: &Path, mut command: Command) -> Result<Outcome, StepError> {
+    let arguments: Vec<_> = command
+        .get_args()
+        .map(|argument| argument.to_string_lossy())
+        .collect();
+    let line = format!("cargo {}", arguments.join(" "));
+    println!("$ {line}");
+    let status = command
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(StepError::Start)?;
+    if status.success() {
+        Ok(Outcome::Passed)
+    } else {
+        Err(StepError::Command { line, status })
+    }
+}
+
+/// A step that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the step {heading:?} failed")]
+pub(crate) struct CiError {
+    heading: &'static str,
+    #[source]
+    cause: StepError,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    #[error(transparent)]
+    Codegen(#[from] CodegenError),
+    #[error("`{line}` ended with {status}")]
+    Command { line: String, status: ExitStatus },
+    #[error("spiffe-core needs {dependency} although no feature asks for it")]
+    Heavy { dependency: &'static str },
+    #[error(transparent)]
+    Layers(#[from] LayersError),
+    #[error("starting cargo")]
+    Start(#[source] io::Error),
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+}
