@@ -1,6 +1,7 @@
 //! What a caller may learn about a failure.
 
 use std::error::Error;
+use std::time::Duration;
 
 /// What sort of failure it is: all that decides the gRPC code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,11 @@ pub trait Fault: Error + Send + Sync + 'static {
 
     /// Why an agent was turned away, for the detail that SPIRE's agents act on.
     fn denial(&self) -> Option<Denial> {
+        None
+    }
+
+    /// When the caller may come again, where it came too often.
+    fn retry_after(&self) -> Option<Duration> {
         None
     }
 }

@@ -1,0 +1,19 @@
+//! Between the messages of the wire and what the issuer speaks of, in both directions.
+//!
+//! Server, agent and command line all read and write their messages here. What a message says
+//! wrong is told with the path of the field; what it ought to say is for the nouns to decide.
+
+pub mod entry;
+mod field;
+mod mask;
+pub mod node;
+mod parts;
+mod status;
+
+pub use field::{Field, FieldError, FieldFault};
+pub use mask::Masked;
+pub use parts::{
+    id_from_message, id_to_message, seconds, selectors_from_messages, selectors_to_messages,
+    trust_domain,
+};
+pub use status::{denial, item, ok, retry_after, status};
