@@ -1,5 +1,7 @@
 //! An attestation-backed SPIFFE issuer: `spiffe-server` and `spiffe-agent`.
 
+#[cfg(feature = "agent")]
+pub mod agent;
 pub mod config;
 pub mod domain;
 pub mod proto;

@@ -1,0 +1,3 @@
+//! The agent.
+
+pub mod h2_authority;
