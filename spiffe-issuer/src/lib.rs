@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod config;
 pub mod domain;
+pub mod plugin;
 pub mod proto;
 pub mod runtime;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! Asking a table for the keys one knows; the rest are faults.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::{Entry, Issues, Node, Place, Table, Value, suggest};
 
@@ -135,14 +136,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Notes a fault at a place.
+    pub fn fault_at(&mut self, place: &Place, what: impl fmt::Display) {
+        self.issues.fault(place, what);
+    }
+
     /// Notes a fault of a key, for what can only be seen when several keys are known.
-    pub fn fault(&mut self, key: &str, what: impl std::fmt::Display) {
+    pub fn fault(&mut self, key: &str, what: impl fmt::Display) {
         let place = self.place(key);
         self.issues.fault(&place, what);
     }
 
     /// Notes a warning about a key.
-    pub fn warn(&mut self, key: &str, what: impl std::fmt::Display) {
+    pub fn warn(&mut self, key: &str, what: impl fmt::Display) {
         let place = self.place(key);
         self.issues.warn(&place, what);
     }

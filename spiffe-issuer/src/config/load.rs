@@ -1,8 +1,8 @@
 //! From a file to the tree: which language it is in, and what its variables stand for.
 
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use super::{Issues, Node, Place, hcl, json, toml};
 
@@ -16,12 +16,11 @@ const MAX_SIZE: u64 = 1 << 20;
 ///
 /// Why the file cannot be read, or every fault of its syntax.
 pub fn load(path: &Path, expand_env: bool) -> Result<Node, Issues> {
-    let source = path.display().to_string();
-    let mut text = read(path).map_err(|why| Issues::one(&Place::whole(&source), why))?;
+    let mut text = read_file(path).map_err(|error| Issues::one(&Place::default(), error))?;
     if expand_env {
         text = expand(&text, |name| env(name).unwrap_or_default());
     }
-    parse(&source, &text)
+    parse(&path.display().to_string(), &text)
 }
 
 /// Reads a configuration. A name that ends in `.toml` or `.json` says which language it is in;
@@ -46,21 +45,63 @@ pub fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let failed = |error| format!("cannot be read: {error}");
-    let file = File::open(path).map_err(failed)?;
+/// The text of a configuration file.
+///
+/// # Errors
+///
+/// Why there is none, with the path.
+pub fn read_file(path: &Path) -> Result<String, ReadError> {
+    let unreadable = |error| ReadError::Unreadable {
+        path: path.to_owned(),
+        error,
+    };
     let mut bytes = Vec::new();
-    file.take(MAX_SIZE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    let file = File::open(path).map_err(unreadable)?;
+    let mut file = file.take(MAX_SIZE + 1);
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_SIZE {
-        return Err("is larger than 1 MiB; is it a configuration?".to_owned());
+        return Err(ReadError::TooLarge(path.to_owned()));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let good = error.utf8_error().valid_up_to();
-        let lines = error.as_bytes()[..good].iter().filter(|b| **b == b'\n');
-        format!("is not UTF-8 text (line {})", lines.count() + 1)
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        ReadError::NotText {
+            path: path.to_owned(),
+            line: good.iter().filter(|byte| **byte == b'\n').count() + 1,
+        }
     })
+}
+
+/// Why a configuration file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not text.
+    #[error("{}:{line}: the file is not UTF-8 text", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The line with the first wrong byte.
+        line: usize,
+    },
+    /// It is larger than any configuration.
+    #[error("{}: the file is larger than 1 MiB; is it a configuration?", .0.display())]
+    TooLarge(PathBuf),
+    /// The system says why, in the words that Go uses for it.
+    #[error("open {}: {}", path.display(), in_go_words(error))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// `no such file or directory`, where Rust writes a capital letter and adds the number.
+fn in_go_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.split_once(" (os error")) {
+        (Some(_), Some((words, _))) => words.to_lowercase(),
+        _ => text,
+    }
 }
 
 /// Replaces variables as Go's `os.Expand` does: a dollar sign that no name follows stays, and
@@ -166,27 +207,21 @@ mod tests {
         };
         let large = vec![b'\n'; 1 + (1 << 20)];
         for (bytes, why) in [
-            (
-                None,
-                "a.conf: cannot be read: No such file or directory (os error 2)",
-            ),
+            (None, "open a.conf: no such file or directory"),
             (
                 Some(&b"k = 1\n\xff"[..]),
-                "a.conf: is not UTF-8 text (line 2)",
+                "a.conf:2: the file is not UTF-8 text",
             ),
             (
                 Some(&large),
-                "a.conf: is larger than 1 MiB; is it a configuration?",
+                "a.conf: the file is larger than 1 MiB; is it a configuration?",
             ),
             (Some(b"k = \n}"), "a.conf:2:1: found `}`, expected a value"),
         ] {
             assert_eq!(told(bytes), why);
         }
-        assert!(told_of_directory(dir.path()).contains("cannot be read: "));
-    }
-
-    fn told_of_directory(path: &Path) -> String {
-        load(path, false).unwrap_err().to_string()
+        let directory = load(dir.path(), false).unwrap_err().to_string();
+        assert!(directory.ends_with(": is a directory"), "{directory}");
     }
 
     #[test]

@@ -43,7 +43,7 @@ mod toml;
 pub use fields::Fields;
 pub use go_duration::{DurationError, GoDuration};
 pub use issues::{Checked, Issue, Issues};
-pub use load::{env, load, parse};
+pub use load::{ReadError, env, load, parse, read_file};
 pub use node::{Entry, Node, Place, Table, Value};
 pub use readers::{any, boolean, duration, list, parsed, path, placed, port, text, whole};
 pub use suggest::suggest;

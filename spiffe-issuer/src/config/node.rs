@@ -71,9 +71,12 @@ impl Node {
         root
     }
 
-    /// A table without entries that stands nowhere: what a block left out is read from.
-    pub fn empty() -> Self {
-        Self::root("", Table::default())
+    /// A table without entries: what a block that is left out is read from.
+    pub fn empty(place: Place) -> Self {
+        Self {
+            value: Value::Table(Table::default()),
+            place,
+        }
     }
 
     /// Reads a table. `read` asks for every key it knows, and asks for all of them before it

@@ -1,0 +1,421 @@
+//! Choosing among the built-ins: which ones the configuration names, and making them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use spiffe_core::TrustDomain;
+use spiffe_core::clock::Clock;
+
+use crate::config::{
+    self, Entry, Fields, Issues, Node, Place, boolean, list, path, placed, suggest, text,
+};
+
+/// A built-in: the name that the configuration calls it by, and how to make one.
+pub struct BuiltIn<P: ?Sized> {
+    /// As in `NodeAttestor "x509pop" {}`.
+    pub name: &'static str,
+    /// Reads the built-in's own settings, reports all that is wrong with them, and sets it up.
+    pub make: fn(&Node, &Surroundings) -> Result<Arc<P>, Issues>,
+}
+
+/// What a plugin may ask of the house it stands in.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The trust domain of this server or agent.
+    pub trust_domain: TrustDomain,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Where the program keeps its files, if it keeps any.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// A built-in that the configuration names, with its settings.
+pub struct Chosen<P: ?Sized> {
+    name: &'static str,
+    make: fn(&Node, &Surroundings) -> Result<Arc<P>, Issues>,
+    settings: Settings,
+}
+
+#[derive(Debug, Clone)]
+enum Settings {
+    File(PathBuf, Place),
+    Here(Node),
+}
+
+impl<P: ?Sized> Chosen<P> {
+    /// The name of the built-in.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Makes the plugin. Settings in a file of their own are read now, so that calling this again
+    /// follows what has changed in it.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of its settings, or why it cannot work with them.
+    pub fn make(&self, surroundings: &Surroundings) -> Result<Arc<P>, Issues> {
+        match &self.settings {
+            Settings::Here(node) => (self.make)(node, surroundings),
+            Settings::File(file, place) => {
+                let text = config::read_file(file).map_err(|error| {
+                    let what = format!("failed to read plugin configuration: {error}");
+                    Issues::one(place, what)
+                })?;
+                let node = config::parse(&file.display().to_string(), &text)?;
+                (self.make)(&node, surroundings)
+            }
+        }
+    }
+}
+
+impl<P: ?Sized> fmt::Debug for Chosen<P> {
+    /// Without the settings, which may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Chosen").field(&self.name).finish()
+    }
+}
+
+/// The one plugin of this kind that has to be configured.
+pub fn one<P: ?Sized>(
+    fields: &mut Fields<'_>,
+    kind: &'static str,
+    built_ins: &[BuiltIn<P>],
+) -> Option<Chosen<P>> {
+    let named = named(fields, kind, built_ins);
+    needed(fields, kind, built_ins, &named);
+    only(fields, kind, named)
+}
+
+/// The plugin of this kind, if one is configured.
+pub fn at_most_one<P: ?Sized>(
+    fields: &mut Fields<'_>,
+    kind: &'static str,
+    built_ins: &[BuiltIn<P>],
+) -> Option<Chosen<P>> {
+    let named = named(fields, kind, built_ins);
+    only(fields, kind, named)
+}
+
+/// The plugins of this kind, of which there has to be one.
+pub fn at_least_one<P: ?Sized>(
+    fields: &mut Fields<'_>,
+    kind: &'static str,
+    built_ins: &[BuiltIn<P>],
+) -> Vec<Chosen<P>> {
+    let named = named(fields, kind, built_ins);
+    needed(fields, kind, built_ins, &named);
+    named.into_iter().filter_map(|named| named.chosen).collect()
+}
+
+/// The plugins of this kind.
+pub fn any_number<P: ?Sized>(
+    fields: &mut Fields<'_>,
+    kind: &'static str,
+    built_ins: &[BuiltIn<P>],
+) -> Vec<Chosen<P>> {
+    let named = named(fields, kind, built_ins);
+    named.into_iter().filter_map(|named| named.chosen).collect()
+}
+
+/// A plugin block that is switched on. What is wrong with one that is not `chosen` was said.
+struct Named<P: ?Sized> {
+    place: Place,
+    chosen: Option<Chosen<P>>,
+}
+
+fn named<P: ?Sized>(
+    fields: &mut Fields<'_>,
+    kind: &'static str,
+    built_ins: &[BuiltIn<P>],
+) -> Vec<Named<P>> {
+    fields.labelled(kind, |entry, issues| {
+        let settings = entry
+            .node
+            .fields(issues, |block| Some(settings(block)))
+            .unwrap_or(On::Faulty);
+        if matches!(settings, On::Off) {
+            return None;
+        }
+        let built_in = find(entry, kind, built_ins, issues);
+        let chosen = match (built_in, settings) {
+            (Some(built_in), On::With(settings)) => Some(Chosen {
+                name: built_in.name,
+                make: built_in.make,
+                settings,
+            }),
+            _ => None,
+        };
+        let place = entry.place.clone();
+        Some(Named { place, chosen })
+    })
+}
+
+/// Whether a plugin block is switched on, and what it says.
+enum On {
+    Faulty,
+    Off,
+    With(Settings),
+}
+
+/// Reads the block around a plugin's settings.
+fn settings(block: &mut Fields<'_>) -> On {
+    let enabled = block.or("enabled", boolean, true);
+    let external = block.has("plugin_cmd");
+    block.optional("plugin_args", list(text));
+    block.optional("plugin_checksum", text);
+    let here = block.optional("plugin_data", config::any);
+    let file = block.optional("plugin_data_file", placed(path));
+    if !enabled {
+        return On::Off;
+    }
+    if external {
+        let what = "cannot be used: plugins in a process of their own are not supported";
+        block.fault("plugin_cmd", what);
+    }
+    match (here, file) {
+        (Some(_), Some((_, place))) => {
+            block.fault_at(
+                &place,
+                "excludes `plugin_data`; only one of them can be set",
+            );
+            On::Faulty
+        }
+        (Some(node), None) => On::With(Settings::Here(node)),
+        (None, Some((file, place))) => On::With(Settings::File(file, place)),
+        (None, None) => On::With(Settings::Here(Node::empty(block.place("plugin_data")))),
+    }
+}
+
+fn find<'b, P: ?Sized>(
+    entry: &Entry,
+    kind: &str,
+    built_ins: &'b [BuiltIn<P>],
+    issues: &mut Issues,
+) -> Option<&'b BuiltIn<P>> {
+    let found = built_ins.iter().find(|built_in| built_in.name == entry.key);
+    if found.is_none() {
+        let names = built_ins.iter().map(|built_in| built_in.name);
+        let hint = match suggest(&entry.key, names) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("known are {}", known(built_ins)),
+        };
+        issues.fault(&entry.place, format_args!("is not a known {kind}; {hint}"));
+    }
+    found
+}
+
+/// Complains if no plugin of this kind is switched on.
+fn needed<P: ?Sized>(
+    fields: &mut Fields<'_>,
+    kind: &'static str,
+    built_ins: &[BuiltIn<P>],
+    named: &[Named<P>],
+) {
+    if named.is_empty() {
+        let known = known(built_ins);
+        fields.fault(kind, format_args!("is missing; known are {known}"));
+    }
+}
+
+/// The only plugin of its kind; a second one is a fault.
+fn only<P: ?Sized>(
+    fields: &mut Fields<'_>,
+    kind: &'static str,
+    named: Vec<Named<P>>,
+) -> Option<Chosen<P>> {
+    for second in named.iter().skip(1) {
+        fields.fault_at(
+            &second.place,
+            format_args!("cannot be used: there can only be one {kind}"),
+        );
+    }
+    named.into_iter().next()?.chosen
+}
+
+fn known<P: ?Sized>(built_ins: &[BuiltIn<P>]) -> String {
+    let names: Vec<_> = built_ins.iter().map(|b| format!("`{}`", b.name)).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use spiffe_core::clock::SystemClock;
+
+    use super::*;
+    use crate::config::{Checked, parse};
+
+    trait Fruit: fmt::Debug + Send + Sync {
+        fn taste(&self) -> &str;
+    }
+
+    #[derive(Debug)]
+    struct Sweet(String);
+
+    impl Fruit for Sweet {
+        fn taste(&self) -> &str {
+            &self.0
+        }
+    }
+
+    fn make(node: &Node, surroundings: &Surroundings) -> Result<Arc<dyn Fruit>, Issues> {
+        let mut issues = Issues::default();
+        let taste = node.fields(&mut issues, |fields| fields.required("taste", text));
+        let taste = issues.finish(taste)?.logged();
+        Ok(Arc::new(Sweet(format!(
+            "{taste} of {}",
+            surroundings.trust_domain
+        ))))
+    }
+
+    const FRUITS: &[BuiltIn<dyn Fruit>] = &[
+        BuiltIn {
+            name: "apple",
+            make,
+        },
+        BuiltIn { name: "pear", make },
+    ];
+
+    fn surroundings() -> Surroundings {
+        Surroundings {
+            trust_domain: "example.org".parse().unwrap(),
+            clock: Arc::new(SystemClock),
+            data_dir: None,
+        }
+    }
+
+    fn read<T>(
+        file: &str,
+        choose: impl FnOnce(&mut Fields<'_>, &'static str, &[BuiltIn<dyn Fruit>]) -> T,
+    ) -> Result<Checked<T>, Issues> {
+        let root = parse("f", file).unwrap();
+        let mut issues = Issues::default();
+        let chosen = root.fields(&mut issues, |fields| Some(choose(fields, "Fruit", FRUITS)));
+        issues.finish(chosen)
+    }
+
+    fn faults<T>(
+        file: &str,
+        choose: impl FnOnce(&mut Fields<'_>, &'static str, &[BuiltIn<dyn Fruit>]) -> T,
+    ) -> String {
+        match read(file, choose) {
+            Ok(_) => String::new(),
+            Err(issues) => issues.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_plugin_is_chosen_by_name_and_made_from_its_settings() {
+        for file in [
+            "Fruit \"pear\" { plugin_data { taste = \"sweet\" } }",
+            "Fruit \"pear\" { plugin_data = { taste = \"sweet\" } }",
+            "Fruit \"pear\" { enabled = true plugin_data { taste = \"sweet\" } }",
+            "Fruit \"apple\" { enabled = false plugin_cmd = \"/bin/x\" }\n\
+             Fruit \"pear\" { plugin_data { taste = \"sweet\" } }",
+            r#"{"Fruit": [{"pear": {"plugin_data": {"taste": "sweet"}}}]}"#,
+        ] {
+            let chosen = read(file, one).unwrap().value.unwrap();
+            assert_eq!(chosen.name(), "pear", "{file}");
+            let fruit = chosen.make(&surroundings()).unwrap();
+            assert_eq!(fruit.taste(), "sweet of example.org", "{file}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_plugins_is_what_the_kind_allows() {
+        let missing = "f:1:1: Fruit: is missing; known are `apple`, `pear`";
+        let second = "f:1:24: Fruit.pear: cannot be used: there can only be one Fruit";
+        let two = "Fruit \"apple\" {} Fruit \"pear\" {}";
+        for (file, of_one, of_at_most_one, of_at_least_one) in [
+            ("", missing, "", missing),
+            ("Fruit \"pear\" { enabled = false }", missing, "", missing),
+            ("Fruit \"pear\" {}", "", "", ""),
+            (two, second, second, ""),
+        ] {
+            assert_eq!(faults(file, one), of_one, "{file}");
+            assert_eq!(faults(file, at_most_one), of_at_most_one, "{file}");
+            assert_eq!(faults(file, at_least_one), of_at_least_one, "{file}");
+            assert_eq!(faults(file, any_number), "", "{file}");
+        }
+        assert_eq!(read(two, any_number).unwrap().value.len(), 2);
+        assert_eq!(read(two, at_least_one).unwrap().value.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_chosen_is_told_once_with_what_would_be_right() {
+        for (file, told) in [
+            (
+                "Fruit \"aple\" {}",
+                "f:1:7: Fruit.aple: is not a known Fruit; did you mean `apple`?",
+            ),
+            (
+                "Fruit \"stone\" {}",
+                "f:1:7: Fruit.stone: is not a known Fruit; known are `apple`, `pear`",
+            ),
+            (
+                "Fruit \"pear\" { plugin_cmd = \"/bin/x\" }",
+                "f:1:29: Fruit.pear.plugin_cmd: cannot be used: \
+                 plugins in a process of their own are not supported",
+            ),
+            (
+                "Fruit \"pear\" { plugin_data {} plugin_data_file = \"x\" }",
+                "f:1:50: Fruit.pear.plugin_data_file: \
+                 excludes `plugin_data`; only one of them can be set",
+            ),
+            (
+                "Fruit \"pear\" { plugin_dat {} }",
+                "f:1:16: Fruit.pear.plugin_dat: is not a setting; did you mean `plugin_data`?",
+            ),
+        ] {
+            assert_eq!(faults(file, one), told);
+        }
+    }
+
+    #[test]
+    fn settings_of_a_plugin_are_faulted_at_their_place() {
+        for (file, told) in [
+            (
+                "Fruit \"pear\" {\n plugin_data { tast = 1 } }",
+                "f:2:2: Fruit.pear.plugin_data.taste: is missing\n\
+                 f:2:16: Fruit.pear.plugin_data.tast: is not a setting; did you mean `taste`?",
+            ),
+            (
+                "Fruit \"pear\" {}",
+                "f:1:7: Fruit.pear.plugin_data.taste: is missing",
+            ),
+        ] {
+            let chosen = read(file, one).unwrap().value.unwrap();
+            assert_eq!(chosen.make(&surroundings()).unwrap_err().to_string(), told);
+        }
+    }
+
+    #[test]
+    fn settings_in_a_file_of_their_own_are_read_at_every_making() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let name = file.path().display().to_string();
+        let conf = format!("Fruit \"pear\" {{ plugin_data_file = \"{name}\" }}");
+        let chosen = read(&conf, one).unwrap().value.unwrap();
+        let made = || chosen.make(&surroundings());
+
+        std::fs::write(file.path(), "tast = \"sour\"").unwrap();
+        let told = made().unwrap_err().to_string();
+        assert!(
+            told.starts_with(&format!("{name}:1:1: taste: is missing\n")),
+            "{told}"
+        );
+
+        std::fs::write(file.path(), "taste = \"sour\"").unwrap();
+        assert_eq!(made().unwrap().taste(), "sour of example.org");
+
+        file.close().unwrap();
+        let told = made().unwrap_err().to_string();
+        let wanted = format!(
+            "Fruit.pear.plugin_data_file: failed to read plugin configuration: \
+             open {name}: no such file or directory"
+        );
+        assert!(told.ends_with(&wanted), "{told}");
+    }
+}
