@@ -241,8 +241,6 @@ fn known<P: ?Sized>(built_ins: &[BuiltIn<P>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use spiffe_core::clock::SystemClock;
 
     use super::*;

@@ -196,14 +196,6 @@ impl Place {
         }
     }
 
-    /// A place that is a whole file, as an unreadable one is.
-    pub(super) fn whole(source: &str) -> Self {
-        Self {
-            source: source.into(),
-            ..Self::default()
-        }
-    }
-
     /// A position in a file, outside any key.
     pub(super) fn within(source: &str, line: u32, column: u32) -> Self {
         Self {
@@ -284,7 +276,6 @@ mod tests {
     fn a_place_names_file_position_and_key_as_far_as_it_knows_them() {
         for (place, named) in [
             (Place::default(), ""),
-            (Place::whole("agent.conf"), "agent.conf"),
             (Place::within("agent.conf", 12, 3), "agent.conf:12:3"),
             (
                 Place::within("agent.conf", 12, 3)
@@ -298,10 +289,6 @@ mod tests {
                     .of_key("b.test")
                     .of_key("url"),
                 "federates_with[\"b.test\"].url",
-            ),
-            (
-                Place::whole("-logLevel").of_key("log_level"),
-                "-logLevel: log_level",
             ),
         ] {
             assert_eq!(place.to_string(), named);
