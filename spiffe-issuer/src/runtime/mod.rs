@@ -1,5 +1,9 @@
 //! What keeps a process running: its tasks, its health, its log and its files.
 
+pub mod files;
+pub mod health;
+pub mod periodic;
+pub mod signals;
 mod supervisor;
 
 pub use supervisor::{Restarts, Shutdown, Stopped, Supervisor, Task, TaskError};
