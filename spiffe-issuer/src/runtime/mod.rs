@@ -5,5 +5,6 @@ pub mod health;
 pub mod periodic;
 pub mod signals;
 mod supervisor;
+pub mod telemetry;
 
 pub use supervisor::{Restarts, Shutdown, Stopped, Supervisor, Task, TaskError};
