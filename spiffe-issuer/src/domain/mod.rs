@@ -3,11 +3,13 @@
 mod entry;
 mod error;
 mod node;
+mod query;
 mod selector;
 mod trust;
 
 pub use entry::{Entry, EntryId, EntryIdError, Hint, NewEntry, Revision};
 pub use error::{Denial, Fault, Kind};
 pub use node::{AgentName, AgentNameError, AttestedNode, JoinToken, Serial, TokenHash};
+pub use query::{Cursor, CursorError, EntryFilter, Match, Matching, NodeFilter, Page, Paged};
 pub use selector::{Selector, SelectorError, SelectorSet};
 pub use trust::{AuthorityId, Standing};

@@ -2,7 +2,6 @@
 //! method, and what a method returned without an error is on disk.
 
 mod error;
-mod query;
 pub mod sql;
 
 use std::fmt;
@@ -14,7 +13,9 @@ use spiffe_core::x509::Certificate;
 use spiffe_core::{SpiffeId, TrustDomain};
 
 pub use error::StoreError;
-pub use query::{Cursor, CursorError, EntryFilter, Match, Matching, NodeFilter, Page, Paged};
+pub use crate::domain::{
+    Cursor, CursorError, EntryFilter, Match, Matching, NodeFilter, Page, Paged,
+};
 
 use crate::domain::{AttestedNode, AuthorityId, Entry, EntryId, NewEntry, Serial, TokenHash};
 

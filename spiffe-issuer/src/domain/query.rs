@@ -1,4 +1,4 @@
-//! What is asked of the store: filters, and pages.
+//! What is asked for: which entries or nodes, and which page of them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use spiffe_core::{SpiffeId, TrustDomain};
 
-use crate::domain::{Hint, SelectorSet};
+use super::{Hint, SelectorSet};
 
 /// Which entries; what is `None` does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub struct Paged<T> {
 
 /// A place in a list that stays valid while the list changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor(pub(super) i64);
+pub struct Cursor(pub(crate) i64);
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
