@@ -22,8 +22,8 @@
 //! let mut issues = Issues::default();
 //! assert!(listen(&file, &mut issues).is_none());
 //! assert_eq!(issues.to_string(), "\
-//! server.conf:1:1: bind_prot: is not a setting; did you mean `bind_port`?
 //! server.conf:1:1: bind_address: is missing
+//! server.conf:1:1: bind_prot: is not a setting; did you mean `bind_port`?
 //! server.conf:2:8: idle: `1 hour` is not a duration such as 30s, 10m or 1h30m");
 //! # Ok::<(), Issues>(())
 //! ```

@@ -1,0 +1,53 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # shared with those who source it
+# What the scripts share: how they speak, and how they install what is missing. Sourced, never run.
+
+# Everything that is worth keeping from one run to the next.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/spiffe-rs
+
+python_packages=(spiffe==0.3.2 grpcio==1.85.1)
+python_home=$cache/python-spiffe-0.3.2
+
+heading() { printf '\n== %s\n' "$*"; }
+note() { printf -- '-- %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# as_root COMMAND...: fails where that would mean to ask for a password.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif have sudo && sudo -n true 2>/dev/null; then
+    sudo -n "$@"
+  else
+    return 1
+  fi
+}
+
+# install_packages PACKAGE...: from the distribution.
+install_packages() {
+  if ! have apt-get; then
+    note "cannot install $*: there is no apt-get"
+    return 1
+  fi
+  note "installing $* with apt-get"
+  as_root apt-get update -qq </dev/null &&
+    as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -qq -y --no-install-recommends "$@" </dev/null
+}
+
+# install_python_client: a Python with the SPIFFE client of PyPI, on gRPC's C core. It is at
+# $python_home/bin/python when this succeeds.
+install_python_client() {
+  # Written last: a run that was cut short leaves none.
+  local mark=$python_home/installed
+  [ -e "$mark" ] && "$python_home/bin/python" -c 'import spiffe' 2>/dev/null && return
+  if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    install_packages python3 python3-venv || return 1
+  fi
+  note "installing ${python_packages[*]} from PyPI into $python_home"
+  rm -rf "$python_home"
+  mkdir -p "$cache"
+  python3 -m venv "$python_home" &&
+    "$python_home/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+      "${python_packages[@]}" &&
+    touch "$mark"
+}

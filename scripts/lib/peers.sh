@@ -1,0 +1,53 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # shared with those who source it
+# Programs of others, at the versions that we promise to work with. Sourced, never run.
+
+spire_version=v1.15.3
+go_spiffe_version=v2.8.1
+
+spire_bin=$cache/peers/spire-$spire_version
+go_spiffe_bin=$cache/peers/go-spiffe-$go_spiffe_version
+spire_server=$spire_bin/spire-server
+spire_agent=$spire_bin/spire-agent
+
+# install_go_peers: builds what the cache does not hold yet. The first time takes 10 to 20 minutes
+# on two cores, almost all of it SPIRE.
+install_go_peers() {
+  local spire=github.com/spiffe/spire/cmd
+  local examples=github.com/spiffe/go-spiffe/v2/examples/spiffe-tls
+  install_go_program "$spire_agent" "$spire/spire-agent@$spire_version"
+  install_go_program "$spire_server" "$spire/spire-server@$spire_version" ||
+    build_spire_server_without_ejbca
+  install_go_program "$go_spiffe_bin/spiffe-tls-server" "$examples/server@$go_spiffe_version"
+  install_go_program "$go_spiffe_bin/spiffe-tls-client" "$examples/client@$go_spiffe_version"
+}
+
+# install_go_program PATH PACKAGE@VERSION: under a name of its own, for many examples share one.
+install_go_program() {
+  local path=$1 package=$2 bin status=0
+  [ -x "$path" ] && return
+  note "installing $package with go install"
+  mkdir -p "$(dirname "$path")"
+  bin=$(mktemp -d "$path.XXXXXX")
+  GOBIN=$bin go install "$package" </dev/null && mv "$bin"/* "$path" || status=$?
+  rmdir "$bin"
+  return "$status"
+}
+
+# build_spire_server_without_ejbca: for networks where the SDK of that one upstream authority is not
+# to be had. It is a line in a list, and nothing we try needs it.
+build_spire_server_without_ejbca() {
+  note "building spire-server $spire_version without its EJBCA plugin"
+  local work module
+  work=$(mktemp -d "$spire_server.XXXXXX")
+  module=$(cd "$work" && go mod download -json "github.com/spiffe/spire@$spire_version" |
+    sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p')
+  cp -R "$module" "$work/spire"
+  chmod -R u+w "$work"
+  (
+    cd "$work/spire" || exit
+    sed -i.orig '/ejbca/d' pkg/server/catalog/upstreamauthority.go
+    go build -o "$work/spire-server" ./cmd/spire-server </dev/null
+  )
+  mv "$work/spire-server" "$spire_server"
+  rm -rf "$work"
+}
