@@ -8,6 +8,7 @@ mod field;
 mod mask;
 pub mod node;
 mod parts;
+pub mod query;
 mod status;
 
 pub use field::{Field, FieldError, FieldFault};
