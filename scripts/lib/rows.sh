@@ -48,55 +48,76 @@ row_python_client() {
 }
 
 # Our command line on SPIRE's server prints what SPIRE's own prints there.
-row_our_cli() { prints_the_same "$spire_server"; }
+row_our_cli() { command_lines_agree "$spire_server"; }
 
 # SPIRE's command line on our server prints what ours prints there.
-row_spire_cli() { prints_the_same "$our_server"; }
+row_spire_cli() { command_lines_agree "$our_server"; }
 
-prints_the_same() {
+command_lines_agree() {
   start_server "$1"
-  local parent=spiffe://$trust_domain/node
+  ours=("$our_server" "$server_socket") spires=("$spire_server" "$server_socket")
   same healthcheck
   same bundle show
   same bundle show -format spiffe
   same bundle show -output json
-  same agent list
-  same entry show
-  same token generate
-  same token generate -ttl 60 -spiffeID "$parent"
-  same token generate -output json
-  # Each makes an entry of its own, and then finds both.
-  same entry create -parentID "$parent" -spiffeID "spiffe://$trust_domain/by/WHOM" -selector unix:uid:1
-  same entry create -parentID "$parent" -spiffeID "spiffe://$trust_domain/full/WHOM" \
-    -selector unix:uid:2 -selector unix:gid:2 -x509SVIDTTL 120 -jwtSVIDTTL 60 \
-    -dns a.example.org -dns b.example.org -hint some -admin
-  same entry create -parentID "$parent" -spiffeID "spiffe://$trust_domain/by/WHOM" -selector unix:uid:1
-  same entry create -parentID "$parent" -spiffeID spiffe://elsewhere.org/a -selector unix:uid:1
-  same entry show
-  same entry show -spiffeID "spiffe://$trust_domain/full/ours"
-  same entry show -output json
+  token_and_entry_commands
   start_agent "$spire_agent" "$1"
   same agent list
   same agent list -output json
 }
 
-# same COMMAND...: both command lines print the same on the same server and end alike.
-same() {
-  printed "$our_server" ours "$@" >"$dir/ours.txt"
-  printed "$spire_server" spire "$@" >"$dir/spire.txt"
-  diff -u "$dir/spire.txt" "$dir/ours.txt" || fail "\`$*\` does not print what SPIRE prints"
+# Our server answers SPIRE's command line as SPIRE's server does.
+row_answers() {
+  start_server "$spire_server" spire-server
+  spires=("$spire_server" "$server_socket")
+  start_server "$our_server" our-server
+  ours=("$spire_server" "$server_socket")
+  same healthcheck
+  token_and_entry_commands
+  same entry delete -entryID missing
+  same agent show -spiffeID "spiffe://$trust_domain/spire/agent/join_token/missing"
+  same agent evict -spiffeID "spiffe://$trust_domain/spire/agent/join_token/missing"
 }
 
-# printed PROGRAM WHOM COMMAND...: what it prints, and its exit status, without what differs from
-# one call to the next.
+token_and_entry_commands() {
+  local parent=spiffe://$trust_domain/node
+  same agent list
+  same entry show
+  same token generate
+  same token generate -ttl 60 -spiffeID "$parent"
+  same token generate -output json
+  # On one server each makes an entry of its own; then both find both.
+  same entry create -parentID "$parent" -spiffeID "spiffe://$trust_domain/by/WHOM" -selector unix:uid:1
+  same entry create -parentID "$parent" -spiffeID "spiffe://$trust_domain/by/WHOM" -selector unix:uid:1
+  same entry create -parentID "$parent" -spiffeID "spiffe://$trust_domain/full/WHOM" \
+    -selector unix:uid:2 -selector unix:gid:2 -x509SVIDTTL 120 -jwtSVIDTTL 60 \
+    -dns a.example.org -dns b.example.org -hint some -admin
+  same entry create -parentID "$parent" -spiffeID spiffe://elsewhere.org/a -selector unix:uid:1
+  same entry create -parentID "$parent" -spiffeID "spiffe://$trust_domain/spire/a" -selector unix:uid:1
+  same entry show
+  same entry show -spiffeID "spiffe://$trust_domain/missing"
+  same entry show -output json
+}
+
+# same COMMAND...: both command lines, each on its server, print the same and end alike.
+same() {
+  printed ours "${ours[@]}" "$@" >"$dir/ours.txt"
+  printed spires "${spires[@]}" "$@" >"$dir/spires.txt"
+  diff -u "$dir/spires.txt" "$dir/ours.txt" || fail "\`$*\` does not print what SPIRE prints"
+}
+
+# printed WHOM PROGRAM SOCKET COMMAND...: what it prints, and its exit status, without what differs
+# from one call to the next.
 printed() {
-  local program=$1 whom=$2 status=0
-  shift 2
-  timeout 30 "$program" "${@//WHOM/$whom}" -socketPath "$server_socket" >"$dir/printed.txt" 2>&1 ||
-    status=$?
-  local hex='[0-9a-f]'
-  local edits=(-e "s/$hex{8}(-$hex{4}){3}-$hex{12}/UUID/g" -e 's/("expires_at": *"?)[0-9]+/\1TIME/g')
-  if [[ $* == *WHOM* ]]; then
+  local whom=$1 program=$2 socket=$3 status=0 hex='[0-9a-f]'
+  shift 3
+  timeout 30 "$program" "${@//WHOM/$whom}" -socketPath "$socket" >"$dir/printed.txt" 2>&1 || status=$?
+  local edits=(
+    -e "s/$hex{8}(-$hex{4}){3}-$hex{12}/UUID/g"
+    -e 's/("(created|expires)_at": *"?)[0-9]+/\1TIME/g'
+  )
+  # Of what it made itself, and where the servers are two.
+  if [[ $* == *WHOM* || ${ours[1]} != "${spires[1]}" ]]; then
     edits+=(-e "s#/(by|full)/$whom#/\1/WHOM#g")
   fi
   sed -E "${edits[@]}" "$dir/printed.txt"

@@ -3,7 +3,6 @@
 # when it ends. Sourced by a row, which has set `dir`, a folder of its own.
 
 trust_domain=example.org
-server_socket=$dir/server.sock
 agent_socket=$dir/agent.sock
 
 pids=()
@@ -64,16 +63,19 @@ free_port() {
   done
 }
 
-# start_server PROGRAM: waits until it says that it is well.
+# start_server PROGRAM [NAME]: waits until it says that it is well. The last one started is the one
+# that the rest speaks of.
 start_server() {
+  local name=${2:-server}
+  server_socket=$dir/$name.sock
   server_port=$(free_port)
-  mkdir -p "$dir/server"
-  cat >"$dir/server.conf" <<-CONF
+  mkdir -p "$dir/$name"
+  cat >"$dir/$name.conf" <<-CONF
 	server {
 	  bind_address = "127.0.0.1"
 	  bind_port = "$server_port"
 	  trust_domain = "$trust_domain"
-	  data_dir = "$dir/server"
+	  data_dir = "$dir/$name"
 	  socket_path = "$server_socket"
 	  log_level = "DEBUG"
 	}
@@ -81,7 +83,7 @@ start_server() {
 	  DataStore "sql" {
 	    plugin_data {
 	      database_type = "sqlite3"
-	      connection_string = "$dir/server/datastore.sqlite3"
+	      connection_string = "$dir/$name/datastore.sqlite3"
 	    }
 	  }
 	  KeyManager "memory" {
@@ -92,8 +94,8 @@ start_server() {
 	  }
 	}
 	CONF
-  start server "$1" run -config "$dir/server.conf"
-  await 60 "the server" "$1" healthcheck -socketPath "$server_socket"
+  start "$name" "$1" run -config "$dir/$name.conf"
+  await 60 "$name" "$1" healthcheck -socketPath "$server_socket"
 }
 
 # start_agent PROGRAM CLI: has it attest with a join token that CLI makes. Its entries hang from
