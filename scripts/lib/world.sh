@@ -17,9 +17,16 @@ start() {
   names+=("$name")
 }
 
-# leave: ends what was started, last first, and leaves nothing behind.
+# leave: ends what was started, last first, and leaves nothing behind. After a failure it tells the
+# ends of the logs, before they fill with goodbyes.
 leave() {
-  local at
+  local status=$? at
+  for at in "${!names[@]}"; do
+    if [ "$status" != 0 ]; then
+      printf '\n---- %s\n' "${names[at]}"
+      tail -n 25 "$dir/${names[at]}.log"
+    fi
+  done
   for ((at = ${#pids[@]} - 1; at >= 0; at--)); do
     kill "${pids[at]}" 2>/dev/null || true
   done
