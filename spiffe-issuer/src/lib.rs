@@ -2,6 +2,7 @@
 
 #[cfg(feature = "agent")]
 pub mod agent;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod plugin;

@@ -30,6 +30,7 @@
 
 mod fields;
 mod go_duration;
+mod go_integer;
 mod hcl;
 mod issues;
 mod json;
@@ -42,6 +43,7 @@ mod toml;
 
 pub use fields::Fields;
 pub use go_duration::{DurationError, GoDuration};
+pub use go_integer::{GoInteger, IntegerError};
 pub use issues::{Checked, Issue, Issues};
 pub use load::{ReadError, env, load, parse, read_file};
 pub use node::{Entry, Node, Place, Table, Value};

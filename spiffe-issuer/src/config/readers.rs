@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{DurationError, GoDuration, Issues, Node, Place, Value};
+use super::{DurationError, GoDuration, GoInteger, Issues, Node, Place, Value};
 
 /// Text; a number counts as the text it is written with.
 pub fn text(node: &Node, issues: &mut Issues) -> Option<String> {
@@ -28,11 +28,7 @@ pub fn boolean(node: &Node, issues: &mut Issues) -> Option<bool> {
 /// A whole number that fits the type asked for, also in quotes, also written in hexadecimal
 /// (`0x1f`) or octal (`0600`).
 pub fn whole<T: TryFrom<i64>>(node: &Node, issues: &mut Issues) -> Option<T> {
-    let number = match &node.value {
-        Value::Number(text) | Value::Text(text) => integer(text),
-        Value::Bool(_) | Value::List(_) | Value::Table(_) => None,
-    };
-    match number {
+    match integer(node) {
         None => node.unfit(issues, "a whole number"),
         Some(number) => match T::try_from(number) {
             Ok(number) => Some(number),
@@ -46,11 +42,7 @@ pub fn whole<T: TryFrom<i64>>(node: &Node, issues: &mut Issues) -> Option<T> {
 
 /// A TCP port as a number or a string; 0 lets the system choose.
 pub fn port(node: &Node, issues: &mut Issues) -> Option<u16> {
-    let number = match &node.value {
-        Value::Number(text) | Value::Text(text) => integer(text),
-        Value::Bool(_) | Value::List(_) | Value::Table(_) => None,
-    };
-    match number.map(u16::try_from) {
+    match integer(node).map(u16::try_from) {
         Some(Ok(port)) => Some(port),
         _ => node.unfit(issues, "a port from 0 to 65535"),
     }
@@ -117,26 +109,11 @@ fn text_of<'n>(node: &'n Node, issues: &mut Issues) -> Option<&'n str> {
     }
 }
 
-/// A whole number in the ways HCL version 1 can write one.
-fn integer(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
-    // `from_str_radix` would take a second sign.
-    if !digits.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
+fn integer(node: &Node) -> Option<i64> {
+    match &node.value {
+        Value::Number(text) | Value::Text(text) => Some(text.parse::<GoInteger>().ok()?.0),
+        Value::Bool(_) | Value::List(_) | Value::Table(_) => None,
     }
-    let prefixed = |lower, upper| digits.strip_prefix(lower).or(digits.strip_prefix(upper));
-    let (digits, radix) = match prefixed("0x", "0X") {
-        Some(digits) => (digits, 16),
-        None => match digits.strip_prefix('0').filter(|rest| !rest.is_empty()) {
-            Some(digits) => (digits, 8),
-            None => (digits, 10),
-        },
-    };
-    let magnitude = i128::from(u64::from_str_radix(digits, radix).ok()?);
-    i64::try_from(if negative { -magnitude } else { magnitude }).ok()
 }
 
 #[cfg(test)]
@@ -177,7 +154,6 @@ mod tests {
             "true",
             "\"1e3\"",
             "\"--1\"",
-            "\"+1\"",
             "\"0x-1\"",
             "9223372036854775808",
             "[1]",

@@ -77,7 +77,7 @@ fn append(line: &mut String, key: &str, value: &str) {
     if value.bytes().all(is_plain) {
         line.push_str(value);
     } else {
-        quote(line, value);
+        line.push_str(&quoted(value));
     }
 }
 
@@ -86,9 +86,9 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._/@^+".contains(&byte)
 }
 
-/// A string as Go quotes it.
-fn quote(line: &mut String, value: &str) {
-    line.push('"');
+/// A string as Go quotes it, so that it cannot end a line or reach the terminal.
+pub fn quoted(value: &str) -> String {
+    let mut line = String::from("\"");
     for c in value.chars() {
         match c {
             '"' => line.push_str("\\\""),
@@ -101,10 +101,11 @@ fn quote(line: &mut String, value: &str) {
             '\u{b}' => line.push_str("\\v"),
             '\u{c}' => line.push_str("\\f"),
             c if is_printable(c) => line.push(c),
-            c => escape(line, c),
+            c => escape(&mut line, c),
         }
     }
     line.push('"');
+    line
 }
 
 /// What can be seen. Rust escapes the same characters, and the quote that stands alone.

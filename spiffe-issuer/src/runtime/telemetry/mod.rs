@@ -20,6 +20,7 @@ use tracing_subscriber::{Registry, reload};
 use self::layer::Lines;
 use self::output::Output;
 
+pub use self::format::quoted;
 pub use self::level::{Level, LevelError};
 
 /// How the log is to be.

@@ -1,0 +1,4 @@
+//! The command lines of server and agent.
+
+pub mod flags;
+pub mod values;
