@@ -6,5 +6,6 @@ pub mod periodic;
 pub mod signals;
 mod supervisor;
 pub mod telemetry;
+pub mod unix_socket;
 
 pub use supervisor::{Restarts, Shutdown, Stopped, Supervisor, Task, TaskError};

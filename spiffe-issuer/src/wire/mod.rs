@@ -14,7 +14,7 @@ mod status;
 pub use field::{Field, FieldError, FieldFault};
 pub use mask::Masked;
 pub use parts::{
-    id_from_message, id_to_message, seconds, selectors_from_messages, selectors_to_messages,
-    trust_domain,
+    id_from_message, id_in, id_to_message, seconds, selectors_from_messages, selectors_to_messages,
+    trust_domain, whole_seconds,
 };
 pub use status::{denial, item, ok, retry_after, status};

@@ -18,6 +18,16 @@ pub fn id_from_message(message: &types::Spiffeid) -> Result<SpiffeId, IdError> {
     SpiffeId::new(&trust_domain, &message.path)
 }
 
+/// The ID of a field, which must be there.
+///
+/// # Errors
+///
+/// Where it is not, or is none.
+pub fn id_in(field: &Field<'_>, message: Option<&types::Spiffeid>) -> Result<SpiffeId, FieldError> {
+    id_from_message(field.required(message)?)
+        .map_err(|error| field.is(FieldFault::Malformed(Box::new(error))))
+}
+
 /// An ID as a message.
 #[must_use]
 pub fn id_to_message(id: &SpiffeId) -> types::Spiffeid {
@@ -89,7 +99,8 @@ pub fn seconds(time: SystemTime) -> i64 {
 }
 
 /// The whole seconds of a duration.
-pub(super) fn whole_seconds(duration: Duration) -> i64 {
+#[must_use]
+pub fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 

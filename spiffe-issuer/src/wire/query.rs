@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use spiffe_core::{SpiffeId, TrustDomain};
+use spiffe_core::TrustDomain;
 use time::{Date, Month, Time, UtcDateTime};
 
 use super::entry::trust_domains;
 use super::parts::selectors_from_messages;
-use super::{Field, FieldError, FieldFault, id_from_message};
+use super::{Field, FieldError, FieldFault, id_in};
 use crate::domain::{Cursor, EntryFilter, Hint, Match, Matching, NodeFilter, Page, SelectorSet};
 use crate::proto::server::agent::{count_agents_request, list_agents_request};
 use crate::proto::server::entry::{count_entries_request, list_entries_request};
@@ -39,6 +39,12 @@ pub fn page_token(next: Option<Cursor>) -> String {
     next.map_or_else(String::new, |cursor| cursor.to_string())
 }
 
+/// A count as messages have it.
+#[must_use]
+pub fn count(count: u64) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
 /// Which entries a request asks for.
 ///
 /// # Errors
@@ -51,8 +57,12 @@ pub fn entry_filter(
         return Ok(EntryFilter::default());
     };
     Ok(EntryFilter {
-        spiffe_id: optional(message.by_spiffe_id, |id| id_in("by_spiffe_id", &id))?,
-        parent_id: optional(message.by_parent_id, |id| id_in("by_parent_id", &id))?,
+        spiffe_id: optional(message.by_spiffe_id, |id| {
+            id_in(&at("by_spiffe_id"), Some(&id))
+        })?,
+        parent_id: optional(message.by_parent_id, |id| {
+            id_in(&at("by_parent_id"), Some(&id))
+        })?,
         selectors: optional(message.by_selectors, |m| selectors_in("by_selectors", &m))?,
         federates_with: optional(message.by_federates_with, |m| federates_with(&m))?,
         hint: optional(message.by_hint, |text| {
@@ -129,10 +139,6 @@ fn optional<M, T>(
     read: impl FnOnce(M) -> Result<T, FieldError>,
 ) -> Result<Option<T>, FieldError> {
     message.map(read).transpose()
-}
-
-fn id_in(name: &str, message: &types::Spiffeid) -> Result<SpiffeId, FieldError> {
-    id_from_message(message).map_err(|error| at(name).is(FieldFault::Malformed(Box::new(error))))
 }
 
 fn selectors_in(
@@ -226,6 +232,8 @@ const MAX_PAGE: usize = 2000;
 
 #[cfg(test)]
 mod tests {
+    use spiffe_core::SpiffeId;
+
     use super::*;
 
     #[test]
