@@ -138,6 +138,8 @@ impl Output {
         let mut config = Config::new();
         config
             .service_generator(services.service_generator())
+            // By its name a message finds its description, which is how it is printed as JSON.
+            .enable_type_names()
             .skip_debug(self.secretive);
         config
     }

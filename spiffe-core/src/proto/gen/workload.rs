@@ -2,6 +2,16 @@
 /// Asks for X.509-SVIDs. The caller is known by its process, so there is nothing to say.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct X509svidRequest {}
+impl ::prost::Name for X509svidRequest {
+    const NAME: &'static str = "X509SVIDRequest";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "X509SVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/X509SVIDRequest".into()
+    }
+}
 /// Everything X.509 of one moment. It replaces the message before it as a whole.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct X509svidResponse {
@@ -16,6 +26,16 @@ pub struct X509svidResponse {
         ::prost::alloc::string::String,
         ::prost::alloc::vec::Vec<u8>,
     >,
+}
+impl ::prost::Name for X509svidResponse {
+    const NAME: &'static str = "X509SVIDResponse";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "X509SVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/X509SVIDResponse".into()
+    }
 }
 /// One identity with its key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -36,9 +56,29 @@ pub struct X509svid {
     #[prost(string, tag = "5")]
     pub hint: ::prost::alloc::string::String,
 }
+impl ::prost::Name for X509svid {
+    const NAME: &'static str = "X509SVID";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "X509SVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/X509SVID".into()
+    }
+}
 /// Asks for X.509 bundles.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct X509BundlesRequest {}
+impl ::prost::Name for X509BundlesRequest {
+    const NAME: &'static str = "X509BundlesRequest";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "X509BundlesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/X509BundlesRequest".into()
+    }
+}
 /// All X.509 bundles of one moment.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct X509BundlesResponse {
@@ -52,6 +92,16 @@ pub struct X509BundlesResponse {
         ::prost::alloc::vec::Vec<u8>,
     >,
 }
+impl ::prost::Name for X509BundlesResponse {
+    const NAME: &'static str = "X509BundlesResponse";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "X509BundlesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/X509BundlesResponse".into()
+    }
+}
 /// Asks for JWT-SVIDs.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JwtsvidRequest {
@@ -62,11 +112,31 @@ pub struct JwtsvidRequest {
     #[prost(string, tag = "2")]
     pub spiffe_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for JwtsvidRequest {
+    const NAME: &'static str = "JWTSVIDRequest";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "JWTSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/JWTSVIDRequest".into()
+    }
+}
 /// The tokens asked for.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JwtsvidResponse {
     #[prost(message, repeated, tag = "1")]
     pub svids: ::prost::alloc::vec::Vec<Jwtsvid>,
+}
+impl ::prost::Name for JwtsvidResponse {
+    const NAME: &'static str = "JWTSVIDResponse";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "JWTSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/JWTSVIDResponse".into()
+    }
 }
 /// One identity as a token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -81,9 +151,29 @@ pub struct Jwtsvid {
     #[prost(string, tag = "3")]
     pub hint: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Jwtsvid {
+    const NAME: &'static str = "JWTSVID";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "JWTSVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/JWTSVID".into()
+    }
+}
 /// Asks for JWT bundles.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JwtBundlesRequest {}
+impl ::prost::Name for JwtBundlesRequest {
+    const NAME: &'static str = "JWTBundlesRequest";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "JWTBundlesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/JWTBundlesRequest".into()
+    }
+}
 /// All JWT bundles of one moment.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JwtBundlesResponse {
@@ -94,6 +184,16 @@ pub struct JwtBundlesResponse {
         ::prost::alloc::vec::Vec<u8>,
     >,
 }
+impl ::prost::Name for JwtBundlesResponse {
+    const NAME: &'static str = "JWTBundlesResponse";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "JWTBundlesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/JWTBundlesResponse".into()
+    }
+}
 /// Asks whether a token is good for an audience.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -103,6 +203,16 @@ pub struct ValidateJwtsvidRequest {
     #[prost(string, tag = "2")]
     pub svid: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ValidateJwtsvidRequest {
+    const NAME: &'static str = "ValidateJWTSVIDRequest";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "ValidateJWTSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/ValidateJWTSVIDRequest".into()
+    }
+}
 /// What a good token says.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ValidateJwtsvidResponse {
@@ -111,6 +221,16 @@ pub struct ValidateJwtsvidResponse {
     #[prost(message, optional, tag = "2")]
     pub claims: ::core::option::Option<::prost_types::Struct>,
 }
+impl ::prost::Name for ValidateJwtsvidResponse {
+    const NAME: &'static str = "ValidateJWTSVIDResponse";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "ValidateJWTSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/ValidateJWTSVIDResponse".into()
+    }
+}
 /// Asks for WIT-SVIDs.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WitsvidRequest {
@@ -118,11 +238,31 @@ pub struct WitsvidRequest {
     #[prost(string, tag = "1")]
     pub spiffe_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for WitsvidRequest {
+    const NAME: &'static str = "WITSVIDRequest";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "WITSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/WITSVIDRequest".into()
+    }
+}
 /// The WIT-SVIDs of one moment.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WitsvidResponse {
     #[prost(message, repeated, tag = "1")]
     pub svids: ::prost::alloc::vec::Vec<Witsvid>,
+}
+impl ::prost::Name for WitsvidResponse {
+    const NAME: &'static str = "WITSVIDResponse";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "WITSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/WITSVIDResponse".into()
+    }
 }
 /// One identity as a token that is bound to a key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -139,9 +279,29 @@ pub struct Witsvid {
     #[prost(string, tag = "4")]
     pub hint: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Witsvid {
+    const NAME: &'static str = "WITSVID";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "WITSVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/WITSVID".into()
+    }
+}
 /// Asks for WIT bundles.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WitBundlesRequest {}
+impl ::prost::Name for WitBundlesRequest {
+    const NAME: &'static str = "WITBundlesRequest";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "WITBundlesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/WITBundlesRequest".into()
+    }
+}
 /// All WIT bundles of one moment.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WitBundlesResponse {
@@ -151,6 +311,16 @@ pub struct WitBundlesResponse {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+}
+impl ::prost::Name for WitBundlesResponse {
+    const NAME: &'static str = "WITBundlesResponse";
+    const PACKAGE: &'static str = "";
+    fn full_name() -> ::prost::alloc::string::String {
+        "WITBundlesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/WITBundlesResponse".into()
+    }
 }
 /// Generated client implementations.
 pub mod spiffe_workload_api_client {

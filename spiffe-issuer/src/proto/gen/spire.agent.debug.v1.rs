@@ -2,6 +2,16 @@
 /// Asks how the agent is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetInfoRequest {}
+impl ::prost::Name for GetInfoRequest {
+    const NAME: &'static str = "GetInfoRequest";
+    const PACKAGE: &'static str = "spire.agent.debug.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.agent.debug.v1.GetInfoRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.agent.debug.v1.GetInfoRequest".into()
+    }
+}
 /// How the agent is.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetInfoResponse {
@@ -34,6 +44,26 @@ pub mod get_info_response {
         pub expires_at: i64,
         #[prost(string, tag = "3")]
         pub subject: ::prost::alloc::string::String,
+    }
+    impl ::prost::Name for Cert {
+        const NAME: &'static str = "Cert";
+        const PACKAGE: &'static str = "spire.agent.debug.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.agent.debug.v1.GetInfoResponse.Cert".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.agent.debug.v1.GetInfoResponse.Cert".into()
+        }
+    }
+}
+impl ::prost::Name for GetInfoResponse {
+    const NAME: &'static str = "GetInfoResponse";
+    const PACKAGE: &'static str = "spire.agent.debug.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.agent.debug.v1.GetInfoResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.agent.debug.v1.GetInfoResponse".into()
     }
 }
 /// Generated client implementations.

@@ -9,6 +9,16 @@ pub struct X509svidWithKey {
     #[prost(bytes = "vec", tag = "2")]
     pub x509_svid_key: ::prost::alloc::vec::Vec<u8>,
 }
+impl ::prost::Name for X509svidWithKey {
+    const NAME: &'static str = "X509SVIDWithKey";
+    const PACKAGE: &'static str = "spire.api.agent.delegatedidentity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.agent.delegatedidentity.v1.X509SVIDWithKey".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.agent.delegatedidentity.v1.X509SVIDWithKey".into()
+    }
+}
 /// The workload.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubscribeToX509sviDsRequest {
@@ -16,6 +26,16 @@ pub struct SubscribeToX509sviDsRequest {
     pub selectors: ::prost::alloc::vec::Vec<crate::proto::types::Selector>,
     #[prost(int32, tag = "2")]
     pub pid: i32,
+}
+impl ::prost::Name for SubscribeToX509sviDsRequest {
+    const NAME: &'static str = "SubscribeToX509SVIDsRequest";
+    const PACKAGE: &'static str = "spire.api.agent.delegatedidentity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.agent.delegatedidentity.v1.SubscribeToX509SVIDsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.agent.delegatedidentity.v1.SubscribeToX509SVIDsRequest".into()
+    }
 }
 /// All its identities of one moment.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -26,9 +46,29 @@ pub struct SubscribeToX509sviDsResponse {
     #[prost(string, repeated, tag = "2")]
     pub federates_with: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for SubscribeToX509sviDsResponse {
+    const NAME: &'static str = "SubscribeToX509SVIDsResponse";
+    const PACKAGE: &'static str = "spire.api.agent.delegatedidentity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.agent.delegatedidentity.v1.SubscribeToX509SVIDsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.agent.delegatedidentity.v1.SubscribeToX509SVIDsResponse".into()
+    }
+}
 /// Asks for X.509 bundles.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubscribeToX509BundlesRequest {}
+impl ::prost::Name for SubscribeToX509BundlesRequest {
+    const NAME: &'static str = "SubscribeToX509BundlesRequest";
+    const PACKAGE: &'static str = "spire.api.agent.delegatedidentity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.agent.delegatedidentity.v1.SubscribeToX509BundlesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.agent.delegatedidentity.v1.SubscribeToX509BundlesRequest".into()
+    }
+}
 /// All X.509 bundles of one moment.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubscribeToX509BundlesResponse {
@@ -38,6 +78,16 @@ pub struct SubscribeToX509BundlesResponse {
         ::prost::alloc::string::String,
         ::prost::alloc::vec::Vec<u8>,
     >,
+}
+impl ::prost::Name for SubscribeToX509BundlesResponse {
+    const NAME: &'static str = "SubscribeToX509BundlesResponse";
+    const PACKAGE: &'static str = "spire.api.agent.delegatedidentity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.agent.delegatedidentity.v1.SubscribeToX509BundlesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.agent.delegatedidentity.v1.SubscribeToX509BundlesResponse".into()
+    }
 }
 /// The workload and whom its tokens are for.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -49,15 +99,45 @@ pub struct FetchJwtsviDsRequest {
     #[prost(int32, tag = "3")]
     pub pid: i32,
 }
+impl ::prost::Name for FetchJwtsviDsRequest {
+    const NAME: &'static str = "FetchJWTSVIDsRequest";
+    const PACKAGE: &'static str = "spire.api.agent.delegatedidentity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.agent.delegatedidentity.v1.FetchJWTSVIDsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.agent.delegatedidentity.v1.FetchJWTSVIDsRequest".into()
+    }
+}
 /// The tokens.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FetchJwtsviDsResponse {
     #[prost(message, repeated, tag = "1")]
     pub svids: ::prost::alloc::vec::Vec<crate::proto::types::Jwtsvid>,
 }
+impl ::prost::Name for FetchJwtsviDsResponse {
+    const NAME: &'static str = "FetchJWTSVIDsResponse";
+    const PACKAGE: &'static str = "spire.api.agent.delegatedidentity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.agent.delegatedidentity.v1.FetchJWTSVIDsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.agent.delegatedidentity.v1.FetchJWTSVIDsResponse".into()
+    }
+}
 /// Asks for JWT bundles.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubscribeToJwtBundlesRequest {}
+impl ::prost::Name for SubscribeToJwtBundlesRequest {
+    const NAME: &'static str = "SubscribeToJWTBundlesRequest";
+    const PACKAGE: &'static str = "spire.api.agent.delegatedidentity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.agent.delegatedidentity.v1.SubscribeToJWTBundlesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.agent.delegatedidentity.v1.SubscribeToJWTBundlesRequest".into()
+    }
+}
 /// All JWT bundles of one moment.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubscribeToJwtBundlesResponse {
@@ -67,6 +147,16 @@ pub struct SubscribeToJwtBundlesResponse {
         ::prost::alloc::string::String,
         ::prost::alloc::vec::Vec<u8>,
     >,
+}
+impl ::prost::Name for SubscribeToJwtBundlesResponse {
+    const NAME: &'static str = "SubscribeToJWTBundlesResponse";
+    const PACKAGE: &'static str = "spire.api.agent.delegatedidentity.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.agent.delegatedidentity.v1.SubscribeToJWTBundlesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.agent.delegatedidentity.v1.SubscribeToJWTBundlesResponse".into()
+    }
 }
 /// Generated client implementations.
 pub mod delegated_identity_client {

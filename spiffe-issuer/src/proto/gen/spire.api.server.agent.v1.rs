@@ -24,12 +24,42 @@ pub mod count_agents_request {
         #[prost(string, tag = "5")]
         pub by_expires_before: ::prost::alloc::string::String,
     }
+    impl ::prost::Name for Filter {
+        const NAME: &'static str = "Filter";
+        const PACKAGE: &'static str = "spire.api.server.agent.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.agent.v1.CountAgentsRequest.Filter".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.agent.v1.CountAgentsRequest.Filter".into()
+        }
+    }
+}
+impl ::prost::Name for CountAgentsRequest {
+    const NAME: &'static str = "CountAgentsRequest";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.CountAgentsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.CountAgentsRequest".into()
+    }
 }
 /// How many were found.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CountAgentsResponse {
     #[prost(int32, tag = "1")]
     pub count: i32,
+}
+impl ::prost::Name for CountAgentsResponse {
+    const NAME: &'static str = "CountAgentsResponse";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.CountAgentsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.CountAgentsResponse".into()
+    }
 }
 /// Which agents to list and what to tell of them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -62,6 +92,26 @@ pub mod list_agents_request {
         #[prost(string, tag = "5")]
         pub by_expires_before: ::prost::alloc::string::String,
     }
+    impl ::prost::Name for Filter {
+        const NAME: &'static str = "Filter";
+        const PACKAGE: &'static str = "spire.api.server.agent.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.agent.v1.ListAgentsRequest.Filter".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.agent.v1.ListAgentsRequest.Filter".into()
+        }
+    }
+}
+impl ::prost::Name for ListAgentsRequest {
+    const NAME: &'static str = "ListAgentsRequest";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.ListAgentsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.ListAgentsRequest".into()
+    }
 }
 /// One page of agents.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -72,6 +122,16 @@ pub struct ListAgentsResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListAgentsResponse {
+    const NAME: &'static str = "ListAgentsResponse";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.ListAgentsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.ListAgentsResponse".into()
+    }
+}
 /// Which agent to show.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetAgentRequest {
@@ -80,17 +140,47 @@ pub struct GetAgentRequest {
     #[prost(message, optional, tag = "2")]
     pub output_mask: ::core::option::Option<crate::proto::types::AgentMask>,
 }
+impl ::prost::Name for GetAgentRequest {
+    const NAME: &'static str = "GetAgentRequest";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.GetAgentRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.GetAgentRequest".into()
+    }
+}
 /// Which agent to forget.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteAgentRequest {
     #[prost(message, optional, tag = "1")]
     pub id: ::core::option::Option<crate::proto::types::Spiffeid>,
 }
+impl ::prost::Name for DeleteAgentRequest {
+    const NAME: &'static str = "DeleteAgentRequest";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.DeleteAgentRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.DeleteAgentRequest".into()
+    }
+}
 /// Which agent to shut out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BanAgentRequest {
     #[prost(message, optional, tag = "1")]
     pub id: ::core::option::Option<crate::proto::types::Spiffeid>,
+}
+impl ::prost::Name for BanAgentRequest {
+    const NAME: &'static str = "BanAgentRequest";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.BanAgentRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.BanAgentRequest".into()
+    }
 }
 /// Parameters first, then an answer to each challenge.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -108,12 +198,32 @@ pub mod attest_agent_request {
         #[prost(message, optional, tag = "2")]
         pub params: ::core::option::Option<super::AgentX509svidParams>,
     }
+    impl ::prost::Name for Params {
+        const NAME: &'static str = "Params";
+        const PACKAGE: &'static str = "spire.api.server.agent.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.agent.v1.AttestAgentRequest.Params".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.agent.v1.AttestAgentRequest.Params".into()
+        }
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Step {
         #[prost(message, tag = "1")]
         Params(Params),
         #[prost(bytes, tag = "2")]
         ChallengeResponse(::prost::alloc::vec::Vec<u8>),
+    }
+}
+impl ::prost::Name for AttestAgentRequest {
+    const NAME: &'static str = "AttestAgentRequest";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.AttestAgentRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.AttestAgentRequest".into()
     }
 }
 /// A challenge, or the result and then the end.
@@ -133,6 +243,16 @@ pub mod attest_agent_response {
         #[prost(bool, tag = "2")]
         pub reattestable: bool,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.agent.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.agent.v1.AttestAgentResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.agent.v1.AttestAgentResponse.Result".into()
+        }
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Step {
         #[prost(message, tag = "1")]
@@ -141,17 +261,47 @@ pub mod attest_agent_response {
         Challenge(::prost::alloc::vec::Vec<u8>),
     }
 }
+impl ::prost::Name for AttestAgentResponse {
+    const NAME: &'static str = "AttestAgentResponse";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.AttestAgentResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.AttestAgentResponse".into()
+    }
+}
 /// The certificate the agent would like.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewAgentRequest {
     #[prost(message, optional, tag = "1")]
     pub params: ::core::option::Option<AgentX509svidParams>,
 }
+impl ::prost::Name for RenewAgentRequest {
+    const NAME: &'static str = "RenewAgentRequest";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.RenewAgentRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.RenewAgentRequest".into()
+    }
+}
 /// The new certificate. The old one works until the new one is first used.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewAgentResponse {
     #[prost(message, optional, tag = "1")]
     pub svid: ::core::option::Option<crate::proto::types::X509svid>,
+}
+impl ::prost::Name for RenewAgentResponse {
+    const NAME: &'static str = "RenewAgentResponse";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.RenewAgentResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.RenewAgentResponse".into()
+    }
 }
 /// What the token should be like.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -167,12 +317,32 @@ pub struct CreateJoinTokenRequest {
     #[prost(message, optional, tag = "3")]
     pub agent_id: ::core::option::Option<crate::proto::types::Spiffeid>,
 }
+impl ::prost::Name for CreateJoinTokenRequest {
+    const NAME: &'static str = "CreateJoinTokenRequest";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.CreateJoinTokenRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.CreateJoinTokenRequest".into()
+    }
+}
 /// What an agent's certificate is made from.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AgentX509svidParams {
     /// PKCS#10 DER; only the public key counts.
     #[prost(bytes = "vec", tag = "1")]
     pub csr: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for AgentX509svidParams {
+    const NAME: &'static str = "AgentX509SVIDParams";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.AgentX509SVIDParams".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.AgentX509SVIDParams".into()
+    }
 }
 /// What the agent tells.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -183,9 +353,29 @@ pub struct PostStatusRequest {
     #[prost(string, tag = "2")]
     pub agent_version: ::prost::alloc::string::String,
 }
+impl ::prost::Name for PostStatusRequest {
+    const NAME: &'static str = "PostStatusRequest";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.PostStatusRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.PostStatusRequest".into()
+    }
+}
 /// Noted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PostStatusResponse {}
+impl ::prost::Name for PostStatusResponse {
+    const NAME: &'static str = "PostStatusResponse";
+    const PACKAGE: &'static str = "spire.api.server.agent.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.agent.v1.PostStatusResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.agent.v1.PostStatusResponse".into()
+    }
+}
 /// Generated client implementations.
 pub mod agent_client {
     #![allow(

@@ -2,17 +2,47 @@
 /// Asks how many bundles there are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CountBundlesRequest {}
+impl ::prost::Name for CountBundlesRequest {
+    const NAME: &'static str = "CountBundlesRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.CountBundlesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.CountBundlesRequest".into()
+    }
+}
 /// How many bundles there are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CountBundlesResponse {
     #[prost(int32, tag = "1")]
     pub count: i32,
 }
+impl ::prost::Name for CountBundlesResponse {
+    const NAME: &'static str = "CountBundlesResponse";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.CountBundlesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.CountBundlesResponse".into()
+    }
+}
 /// What to tell of the bundle.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetBundleRequest {
     #[prost(message, optional, tag = "1")]
     pub output_mask: ::core::option::Option<crate::proto::types::BundleMask>,
+}
+impl ::prost::Name for GetBundleRequest {
+    const NAME: &'static str = "GetBundleRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.GetBundleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.GetBundleRequest".into()
+    }
 }
 /// The authorities to add.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -26,11 +56,31 @@ pub struct AppendBundleRequest {
     #[prost(message, repeated, tag = "4")]
     pub wit_authorities: ::prost::alloc::vec::Vec<crate::proto::types::WitKey>,
 }
+impl ::prost::Name for AppendBundleRequest {
+    const NAME: &'static str = "AppendBundleRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.AppendBundleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.AppendBundleRequest".into()
+    }
+}
 /// The key to make known.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishJwtAuthorityRequest {
     #[prost(message, optional, tag = "1")]
     pub jwt_authority: ::core::option::Option<crate::proto::types::JwtKey>,
+}
+impl ::prost::Name for PublishJwtAuthorityRequest {
+    const NAME: &'static str = "PublishJWTAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.PublishJWTAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.PublishJWTAuthorityRequest".into()
+    }
 }
 /// All JWT keys known after that.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -38,17 +88,47 @@ pub struct PublishJwtAuthorityResponse {
     #[prost(message, repeated, tag = "1")]
     pub jwt_authorities: ::prost::alloc::vec::Vec<crate::proto::types::JwtKey>,
 }
+impl ::prost::Name for PublishJwtAuthorityResponse {
+    const NAME: &'static str = "PublishJWTAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.PublishJWTAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.PublishJWTAuthorityResponse".into()
+    }
+}
 /// The key to make known.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishWitAuthorityRequest {
     #[prost(message, optional, tag = "1")]
     pub wit_authority: ::core::option::Option<crate::proto::types::WitKey>,
 }
+impl ::prost::Name for PublishWitAuthorityRequest {
+    const NAME: &'static str = "PublishWITAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.PublishWITAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.PublishWITAuthorityRequest".into()
+    }
+}
 /// All WIT keys known after that.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PublishWitAuthorityResponse {
     #[prost(message, repeated, tag = "1")]
     pub wit_authorities: ::prost::alloc::vec::Vec<crate::proto::types::WitKey>,
+}
+impl ::prost::Name for PublishWitAuthorityResponse {
+    const NAME: &'static str = "PublishWITAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.PublishWITAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.PublishWITAuthorityResponse".into()
+    }
 }
 /// What to tell, from which page on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -60,6 +140,16 @@ pub struct ListFederatedBundlesRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListFederatedBundlesRequest {
+    const NAME: &'static str = "ListFederatedBundlesRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.ListFederatedBundlesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.ListFederatedBundlesRequest".into()
+    }
+}
 /// One page of foreign bundles.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListFederatedBundlesResponse {
@@ -69,6 +159,16 @@ pub struct ListFederatedBundlesResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListFederatedBundlesResponse {
+    const NAME: &'static str = "ListFederatedBundlesResponse";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.ListFederatedBundlesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.ListFederatedBundlesResponse".into()
+    }
+}
 /// Which foreign bundle to show.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetFederatedBundleRequest {
@@ -77,6 +177,16 @@ pub struct GetFederatedBundleRequest {
     #[prost(message, optional, tag = "2")]
     pub output_mask: ::core::option::Option<crate::proto::types::BundleMask>,
 }
+impl ::prost::Name for GetFederatedBundleRequest {
+    const NAME: &'static str = "GetFederatedBundleRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.GetFederatedBundleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.GetFederatedBundleRequest".into()
+    }
+}
 /// The bundles to add.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchCreateFederatedBundleRequest {
@@ -84,6 +194,16 @@ pub struct BatchCreateFederatedBundleRequest {
     pub bundle: ::prost::alloc::vec::Vec<crate::proto::types::Bundle>,
     #[prost(message, optional, tag = "2")]
     pub output_mask: ::core::option::Option<crate::proto::types::BundleMask>,
+}
+impl ::prost::Name for BatchCreateFederatedBundleRequest {
+    const NAME: &'static str = "BatchCreateFederatedBundleRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.BatchCreateFederatedBundleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.BatchCreateFederatedBundleRequest".into()
+    }
 }
 /// One result per bundle, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -103,6 +223,27 @@ pub mod batch_create_federated_bundle_response {
         #[prost(message, optional, tag = "2")]
         pub bundle: ::core::option::Option<crate::proto::types::Bundle>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.bundle.v1.BatchCreateFederatedBundleResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.bundle.v1.BatchCreateFederatedBundleResponse.Result"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for BatchCreateFederatedBundleResponse {
+    const NAME: &'static str = "BatchCreateFederatedBundleResponse";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.BatchCreateFederatedBundleResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.BatchCreateFederatedBundleResponse".into()
+    }
 }
 /// The bundles to change and which of their fields.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -113,6 +254,16 @@ pub struct BatchUpdateFederatedBundleRequest {
     pub input_mask: ::core::option::Option<crate::proto::types::BundleMask>,
     #[prost(message, optional, tag = "3")]
     pub output_mask: ::core::option::Option<crate::proto::types::BundleMask>,
+}
+impl ::prost::Name for BatchUpdateFederatedBundleRequest {
+    const NAME: &'static str = "BatchUpdateFederatedBundleRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.BatchUpdateFederatedBundleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.BatchUpdateFederatedBundleRequest".into()
+    }
 }
 /// One result per bundle, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -132,6 +283,27 @@ pub mod batch_update_federated_bundle_response {
         #[prost(message, optional, tag = "2")]
         pub bundle: ::core::option::Option<crate::proto::types::Bundle>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.bundle.v1.BatchUpdateFederatedBundleResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.bundle.v1.BatchUpdateFederatedBundleResponse.Result"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for BatchUpdateFederatedBundleResponse {
+    const NAME: &'static str = "BatchUpdateFederatedBundleResponse";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.BatchUpdateFederatedBundleResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.BatchUpdateFederatedBundleResponse".into()
+    }
 }
 /// The bundles to add or replace.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -140,6 +312,16 @@ pub struct BatchSetFederatedBundleRequest {
     pub bundle: ::prost::alloc::vec::Vec<crate::proto::types::Bundle>,
     #[prost(message, optional, tag = "2")]
     pub output_mask: ::core::option::Option<crate::proto::types::BundleMask>,
+}
+impl ::prost::Name for BatchSetFederatedBundleRequest {
+    const NAME: &'static str = "BatchSetFederatedBundleRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.BatchSetFederatedBundleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.BatchSetFederatedBundleRequest".into()
+    }
 }
 /// One result per bundle, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -156,6 +338,26 @@ pub mod batch_set_federated_bundle_response {
         pub status: ::core::option::Option<crate::proto::types::Status>,
         #[prost(message, optional, tag = "2")]
         pub bundle: ::core::option::Option<crate::proto::types::Bundle>,
+    }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.bundle.v1.BatchSetFederatedBundleResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.bundle.v1.BatchSetFederatedBundleResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchSetFederatedBundleResponse {
+    const NAME: &'static str = "BatchSetFederatedBundleResponse";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.BatchSetFederatedBundleResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.BatchSetFederatedBundleResponse".into()
     }
 }
 /// Whose bundles to remove.
@@ -212,6 +414,16 @@ pub mod batch_delete_federated_bundle_request {
         }
     }
 }
+impl ::prost::Name for BatchDeleteFederatedBundleRequest {
+    const NAME: &'static str = "BatchDeleteFederatedBundleRequest";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.BatchDeleteFederatedBundleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.BatchDeleteFederatedBundleRequest".into()
+    }
+}
 /// One result per trust domain, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchDeleteFederatedBundleResponse {
@@ -229,6 +441,27 @@ pub mod batch_delete_federated_bundle_response {
         pub status: ::core::option::Option<crate::proto::types::Status>,
         #[prost(string, tag = "2")]
         pub trust_domain: ::prost::alloc::string::String,
+    }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.bundle.v1.BatchDeleteFederatedBundleResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.bundle.v1.BatchDeleteFederatedBundleResponse.Result"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for BatchDeleteFederatedBundleResponse {
+    const NAME: &'static str = "BatchDeleteFederatedBundleResponse";
+    const PACKAGE: &'static str = "spire.api.server.bundle.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.bundle.v1.BatchDeleteFederatedBundleResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.bundle.v1.BatchDeleteFederatedBundleResponse".into()
     }
 }
 /// Generated client implementations.

@@ -2,6 +2,16 @@
 /// Asks how the server is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetInfoRequest {}
+impl ::prost::Name for GetInfoRequest {
+    const NAME: &'static str = "GetInfoRequest";
+    const PACKAGE: &'static str = "spire.api.server.debug.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.debug.v1.GetInfoRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.debug.v1.GetInfoRequest".into()
+    }
+}
 /// How the server is.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetInfoResponse {
@@ -29,6 +39,26 @@ pub mod get_info_response {
         pub expires_at: i64,
         #[prost(string, tag = "3")]
         pub subject: ::prost::alloc::string::String,
+    }
+    impl ::prost::Name for Cert {
+        const NAME: &'static str = "Cert";
+        const PACKAGE: &'static str = "spire.api.server.debug.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.debug.v1.GetInfoResponse.Cert".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.debug.v1.GetInfoResponse.Cert".into()
+        }
+    }
+}
+impl ::prost::Name for GetInfoResponse {
+    const NAME: &'static str = "GetInfoResponse";
+    const PACKAGE: &'static str = "spire.api.server.debug.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.debug.v1.GetInfoResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.debug.v1.GetInfoResponse".into()
     }
 }
 /// Generated client implementations.

@@ -25,12 +25,42 @@ pub mod count_entries_request {
         #[prost(message, optional, tag = "6")]
         pub by_downstream: ::core::option::Option<bool>,
     }
+    impl ::prost::Name for Filter {
+        const NAME: &'static str = "Filter";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.CountEntriesRequest.Filter".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.CountEntriesRequest.Filter".into()
+        }
+    }
+}
+impl ::prost::Name for CountEntriesRequest {
+    const NAME: &'static str = "CountEntriesRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.CountEntriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.CountEntriesRequest".into()
+    }
 }
 /// How many were found.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CountEntriesResponse {
     #[prost(int32, tag = "1")]
     pub count: i32,
+}
+impl ::prost::Name for CountEntriesResponse {
+    const NAME: &'static str = "CountEntriesResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.CountEntriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.CountEntriesResponse".into()
+    }
 }
 /// Which entries to list and what to tell of them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -64,6 +94,26 @@ pub mod list_entries_request {
         #[prost(message, optional, tag = "6")]
         pub by_downstream: ::core::option::Option<bool>,
     }
+    impl ::prost::Name for Filter {
+        const NAME: &'static str = "Filter";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.ListEntriesRequest.Filter".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.ListEntriesRequest.Filter".into()
+        }
+    }
+}
+impl ::prost::Name for ListEntriesRequest {
+    const NAME: &'static str = "ListEntriesRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.ListEntriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.ListEntriesRequest".into()
+    }
 }
 /// One page of entries.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -74,6 +124,16 @@ pub struct ListEntriesResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListEntriesResponse {
+    const NAME: &'static str = "ListEntriesResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.ListEntriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.ListEntriesResponse".into()
+    }
+}
 /// Which entry to show.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetEntryRequest {
@@ -82,6 +142,16 @@ pub struct GetEntryRequest {
     #[prost(message, optional, tag = "2")]
     pub output_mask: ::core::option::Option<crate::proto::types::EntryMask>,
 }
+impl ::prost::Name for GetEntryRequest {
+    const NAME: &'static str = "GetEntryRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.GetEntryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.GetEntryRequest".into()
+    }
+}
 /// The entries to add.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchCreateEntryRequest {
@@ -89,6 +159,16 @@ pub struct BatchCreateEntryRequest {
     pub entries: ::prost::alloc::vec::Vec<crate::proto::types::Entry>,
     #[prost(message, optional, tag = "2")]
     pub output_mask: ::core::option::Option<crate::proto::types::EntryMask>,
+}
+impl ::prost::Name for BatchCreateEntryRequest {
+    const NAME: &'static str = "BatchCreateEntryRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchCreateEntryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchCreateEntryRequest".into()
+    }
 }
 /// One result per entry, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -106,6 +186,26 @@ pub mod batch_create_entry_response {
         #[prost(message, optional, tag = "2")]
         pub entry: ::core::option::Option<crate::proto::types::Entry>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.BatchCreateEntryResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.BatchCreateEntryResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchCreateEntryResponse {
+    const NAME: &'static str = "BatchCreateEntryResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchCreateEntryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchCreateEntryResponse".into()
+    }
 }
 /// The entries to change and which of their fields.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -116,6 +216,16 @@ pub struct BatchUpdateEntryRequest {
     pub input_mask: ::core::option::Option<crate::proto::types::EntryMask>,
     #[prost(message, optional, tag = "3")]
     pub output_mask: ::core::option::Option<crate::proto::types::EntryMask>,
+}
+impl ::prost::Name for BatchUpdateEntryRequest {
+    const NAME: &'static str = "BatchUpdateEntryRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchUpdateEntryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchUpdateEntryRequest".into()
+    }
 }
 /// One result per entry, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -133,12 +243,42 @@ pub mod batch_update_entry_response {
         #[prost(message, optional, tag = "2")]
         pub entry: ::core::option::Option<crate::proto::types::Entry>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.BatchUpdateEntryResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.BatchUpdateEntryResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchUpdateEntryResponse {
+    const NAME: &'static str = "BatchUpdateEntryResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchUpdateEntryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchUpdateEntryResponse".into()
+    }
 }
 /// Which entries to remove.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BatchDeleteEntryRequest {
     #[prost(string, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for BatchDeleteEntryRequest {
+    const NAME: &'static str = "BatchDeleteEntryRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchDeleteEntryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchDeleteEntryRequest".into()
+    }
 }
 /// One result per ID, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -156,6 +296,26 @@ pub mod batch_delete_entry_response {
         #[prost(string, tag = "2")]
         pub id: ::prost::alloc::string::String,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.entry.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.entry.v1.BatchDeleteEntryResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.entry.v1.BatchDeleteEntryResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchDeleteEntryResponse {
+    const NAME: &'static str = "BatchDeleteEntryResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.BatchDeleteEntryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.BatchDeleteEntryResponse".into()
+    }
 }
 /// What to tell of the entries.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -163,11 +323,31 @@ pub struct GetAuthorizedEntriesRequest {
     #[prost(message, optional, tag = "1")]
     pub output_mask: ::core::option::Option<crate::proto::types::EntryMask>,
 }
+impl ::prost::Name for GetAuthorizedEntriesRequest {
+    const NAME: &'static str = "GetAuthorizedEntriesRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.GetAuthorizedEntriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.GetAuthorizedEntriesRequest".into()
+    }
+}
 /// All entries of the calling agent.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetAuthorizedEntriesResponse {
     #[prost(message, repeated, tag = "1")]
     pub entries: ::prost::alloc::vec::Vec<crate::proto::types::Entry>,
+}
+impl ::prost::Name for GetAuthorizedEntriesResponse {
+    const NAME: &'static str = "GetAuthorizedEntriesResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.GetAuthorizedEntriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.GetAuthorizedEntriesResponse".into()
+    }
 }
 /// The mask first, then the IDs of entries to send in full.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -176,6 +356,16 @@ pub struct SyncAuthorizedEntriesRequest {
     pub output_mask: ::core::option::Option<crate::proto::types::EntryMask>,
     #[prost(string, repeated, tag = "2")]
     pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for SyncAuthorizedEntriesRequest {
+    const NAME: &'static str = "SyncAuthorizedEntriesRequest";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.SyncAuthorizedEntriesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.SyncAuthorizedEntriesRequest".into()
+    }
 }
 /// Revisions or entries, never both.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -188,6 +378,16 @@ pub struct SyncAuthorizedEntriesResponse {
     #[prost(bool, tag = "3")]
     pub more: bool,
 }
+impl ::prost::Name for SyncAuthorizedEntriesResponse {
+    const NAME: &'static str = "SyncAuthorizedEntriesResponse";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.SyncAuthorizedEntriesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.SyncAuthorizedEntriesResponse".into()
+    }
+}
 /// Enough to see that an entry changed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EntryRevision {
@@ -198,6 +398,16 @@ pub struct EntryRevision {
     /// Seconds since the Unix epoch.
     #[prost(int64, tag = "3")]
     pub created_at: i64,
+}
+impl ::prost::Name for EntryRevision {
+    const NAME: &'static str = "EntryRevision";
+    const PACKAGE: &'static str = "spire.api.server.entry.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.entry.v1.EntryRevision".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.entry.v1.EntryRevision".into()
+    }
 }
 /// Generated client implementations.
 pub mod entry_client {

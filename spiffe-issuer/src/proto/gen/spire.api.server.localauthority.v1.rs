@@ -2,6 +2,16 @@
 /// Asks for the state of the JWT authorities.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetJwtAuthorityStateRequest {}
+impl ::prost::Name for GetJwtAuthorityStateRequest {
+    const NAME: &'static str = "GetJWTAuthorityStateRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.GetJWTAuthorityStateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.GetJWTAuthorityStateRequest".into()
+    }
+}
 /// The state of the JWT authorities. What does not exist is not set.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetJwtAuthorityStateResponse {
@@ -12,14 +22,44 @@ pub struct GetJwtAuthorityStateResponse {
     #[prost(message, optional, tag = "3")]
     pub old: ::core::option::Option<AuthorityState>,
 }
+impl ::prost::Name for GetJwtAuthorityStateResponse {
+    const NAME: &'static str = "GetJWTAuthorityStateResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.GetJWTAuthorityStateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.GetJWTAuthorityStateResponse".into()
+    }
+}
 /// Asks for another JWT authority.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareJwtAuthorityRequest {}
+impl ::prost::Name for PrepareJwtAuthorityRequest {
+    const NAME: &'static str = "PrepareJWTAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.PrepareJWTAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.PrepareJWTAuthorityRequest".into()
+    }
+}
 /// The authority made ready.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareJwtAuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub prepared_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for PrepareJwtAuthorityResponse {
+    const NAME: &'static str = "PrepareJWTAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.PrepareJWTAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.PrepareJWTAuthorityResponse".into()
+    }
 }
 /// The authority to sign with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -27,11 +67,31 @@ pub struct ActivateJwtAuthorityRequest {
     #[prost(string, tag = "1")]
     pub authority_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ActivateJwtAuthorityRequest {
+    const NAME: &'static str = "ActivateJWTAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.ActivateJWTAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.ActivateJWTAuthorityRequest".into()
+    }
+}
 /// The authority now in use.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ActivateJwtAuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub activated_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for ActivateJwtAuthorityResponse {
+    const NAME: &'static str = "ActivateJWTAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.ActivateJWTAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.ActivateJWTAuthorityResponse".into()
+    }
 }
 /// The authority to mark.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -39,11 +99,31 @@ pub struct TaintJwtAuthorityRequest {
     #[prost(string, tag = "1")]
     pub authority_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for TaintJwtAuthorityRequest {
+    const NAME: &'static str = "TaintJWTAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.TaintJWTAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.TaintJWTAuthorityRequest".into()
+    }
+}
 /// The authority marked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaintJwtAuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub tainted_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for TaintJwtAuthorityResponse {
+    const NAME: &'static str = "TaintJWTAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.TaintJWTAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.TaintJWTAuthorityResponse".into()
+    }
 }
 /// The authority to take out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -51,15 +131,45 @@ pub struct RevokeJwtAuthorityRequest {
     #[prost(string, tag = "1")]
     pub authority_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for RevokeJwtAuthorityRequest {
+    const NAME: &'static str = "RevokeJWTAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.RevokeJWTAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.RevokeJWTAuthorityRequest".into()
+    }
+}
 /// The authority taken out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeJwtAuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub revoked_authority: ::core::option::Option<AuthorityState>,
 }
+impl ::prost::Name for RevokeJwtAuthorityResponse {
+    const NAME: &'static str = "RevokeJWTAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.RevokeJWTAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.RevokeJWTAuthorityResponse".into()
+    }
+}
 /// Asks for the state of the X.509 authorities.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetX509AuthorityStateRequest {}
+impl ::prost::Name for GetX509AuthorityStateRequest {
+    const NAME: &'static str = "GetX509AuthorityStateRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.GetX509AuthorityStateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.GetX509AuthorityStateRequest".into()
+    }
+}
 /// The state of the X.509 authorities. What does not exist is not set.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetX509AuthorityStateResponse {
@@ -70,14 +180,44 @@ pub struct GetX509AuthorityStateResponse {
     #[prost(message, optional, tag = "3")]
     pub old: ::core::option::Option<AuthorityState>,
 }
+impl ::prost::Name for GetX509AuthorityStateResponse {
+    const NAME: &'static str = "GetX509AuthorityStateResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.GetX509AuthorityStateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.GetX509AuthorityStateResponse".into()
+    }
+}
 /// Asks for another X.509 authority.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareX509AuthorityRequest {}
+impl ::prost::Name for PrepareX509AuthorityRequest {
+    const NAME: &'static str = "PrepareX509AuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.PrepareX509AuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.PrepareX509AuthorityRequest".into()
+    }
+}
 /// The authority made ready.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareX509AuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub prepared_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for PrepareX509AuthorityResponse {
+    const NAME: &'static str = "PrepareX509AuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.PrepareX509AuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.PrepareX509AuthorityResponse".into()
+    }
 }
 /// The authority to sign with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -85,11 +225,31 @@ pub struct ActivateX509AuthorityRequest {
     #[prost(string, tag = "1")]
     pub authority_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ActivateX509AuthorityRequest {
+    const NAME: &'static str = "ActivateX509AuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.ActivateX509AuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.ActivateX509AuthorityRequest".into()
+    }
+}
 /// The authority now in use.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ActivateX509AuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub activated_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for ActivateX509AuthorityResponse {
+    const NAME: &'static str = "ActivateX509AuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.ActivateX509AuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.ActivateX509AuthorityResponse".into()
+    }
 }
 /// The authority to mark.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -97,11 +257,31 @@ pub struct TaintX509AuthorityRequest {
     #[prost(string, tag = "1")]
     pub authority_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for TaintX509AuthorityRequest {
+    const NAME: &'static str = "TaintX509AuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.TaintX509AuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.TaintX509AuthorityRequest".into()
+    }
+}
 /// The authority marked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaintX509AuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub tainted_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for TaintX509AuthorityResponse {
+    const NAME: &'static str = "TaintX509AuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.TaintX509AuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.TaintX509AuthorityResponse".into()
+    }
 }
 /// The upstream authority to mark.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -110,11 +290,31 @@ pub struct TaintX509UpstreamAuthorityRequest {
     #[prost(string, tag = "1")]
     pub subject_key_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for TaintX509UpstreamAuthorityRequest {
+    const NAME: &'static str = "TaintX509UpstreamAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.TaintX509UpstreamAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.TaintX509UpstreamAuthorityRequest".into()
+    }
+}
 /// The upstream authority marked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaintX509UpstreamAuthorityResponse {
     #[prost(string, tag = "1")]
     pub upstream_authority_subject_key_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for TaintX509UpstreamAuthorityResponse {
+    const NAME: &'static str = "TaintX509UpstreamAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.TaintX509UpstreamAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.TaintX509UpstreamAuthorityResponse".into()
+    }
 }
 /// The upstream authority to take out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -123,11 +323,31 @@ pub struct RevokeX509UpstreamAuthorityRequest {
     #[prost(string, tag = "1")]
     pub subject_key_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for RevokeX509UpstreamAuthorityRequest {
+    const NAME: &'static str = "RevokeX509UpstreamAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.RevokeX509UpstreamAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.RevokeX509UpstreamAuthorityRequest".into()
+    }
+}
 /// The upstream authority taken out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeX509UpstreamAuthorityResponse {
     #[prost(string, tag = "1")]
     pub upstream_authority_subject_key_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RevokeX509UpstreamAuthorityResponse {
+    const NAME: &'static str = "RevokeX509UpstreamAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.RevokeX509UpstreamAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.RevokeX509UpstreamAuthorityResponse".into()
+    }
 }
 /// The authority to take out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -135,15 +355,45 @@ pub struct RevokeX509AuthorityRequest {
     #[prost(string, tag = "1")]
     pub authority_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for RevokeX509AuthorityRequest {
+    const NAME: &'static str = "RevokeX509AuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.RevokeX509AuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.RevokeX509AuthorityRequest".into()
+    }
+}
 /// The authority taken out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeX509AuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub revoked_authority: ::core::option::Option<AuthorityState>,
 }
+impl ::prost::Name for RevokeX509AuthorityResponse {
+    const NAME: &'static str = "RevokeX509AuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.RevokeX509AuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.RevokeX509AuthorityResponse".into()
+    }
+}
 /// Asks for the state of the WIT authorities.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetWitAuthorityStateRequest {}
+impl ::prost::Name for GetWitAuthorityStateRequest {
+    const NAME: &'static str = "GetWITAuthorityStateRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.GetWITAuthorityStateRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.GetWITAuthorityStateRequest".into()
+    }
+}
 /// The state of the WIT authorities. What does not exist is not set.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetWitAuthorityStateResponse {
@@ -154,14 +404,44 @@ pub struct GetWitAuthorityStateResponse {
     #[prost(message, optional, tag = "3")]
     pub old: ::core::option::Option<AuthorityState>,
 }
+impl ::prost::Name for GetWitAuthorityStateResponse {
+    const NAME: &'static str = "GetWITAuthorityStateResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.GetWITAuthorityStateResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.GetWITAuthorityStateResponse".into()
+    }
+}
 /// Asks for another WIT authority.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareWitAuthorityRequest {}
+impl ::prost::Name for PrepareWitAuthorityRequest {
+    const NAME: &'static str = "PrepareWITAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.PrepareWITAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.PrepareWITAuthorityRequest".into()
+    }
+}
 /// The authority made ready.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareWitAuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub prepared_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for PrepareWitAuthorityResponse {
+    const NAME: &'static str = "PrepareWITAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.PrepareWITAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.PrepareWITAuthorityResponse".into()
+    }
 }
 /// The authority to sign with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -169,11 +449,31 @@ pub struct ActivateWitAuthorityRequest {
     #[prost(string, tag = "1")]
     pub authority_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ActivateWitAuthorityRequest {
+    const NAME: &'static str = "ActivateWITAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.ActivateWITAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.ActivateWITAuthorityRequest".into()
+    }
+}
 /// The authority now in use.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ActivateWitAuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub activated_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for ActivateWitAuthorityResponse {
+    const NAME: &'static str = "ActivateWITAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.ActivateWITAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.ActivateWITAuthorityResponse".into()
+    }
 }
 /// The authority to mark.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -181,11 +481,31 @@ pub struct TaintWitAuthorityRequest {
     #[prost(string, tag = "1")]
     pub authority_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for TaintWitAuthorityRequest {
+    const NAME: &'static str = "TaintWITAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.TaintWITAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.TaintWITAuthorityRequest".into()
+    }
+}
 /// The authority marked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaintWitAuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub tainted_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for TaintWitAuthorityResponse {
+    const NAME: &'static str = "TaintWITAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.TaintWITAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.TaintWITAuthorityResponse".into()
+    }
 }
 /// The authority to take out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -193,11 +513,31 @@ pub struct RevokeWitAuthorityRequest {
     #[prost(string, tag = "1")]
     pub authority_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for RevokeWitAuthorityRequest {
+    const NAME: &'static str = "RevokeWITAuthorityRequest";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.RevokeWITAuthorityRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.RevokeWITAuthorityRequest".into()
+    }
+}
 /// The authority taken out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeWitAuthorityResponse {
     #[prost(message, optional, tag = "1")]
     pub revoked_authority: ::core::option::Option<AuthorityState>,
+}
+impl ::prost::Name for RevokeWitAuthorityResponse {
+    const NAME: &'static str = "RevokeWITAuthorityResponse";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.RevokeWITAuthorityResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.RevokeWITAuthorityResponse".into()
+    }
 }
 /// One authority.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -210,6 +550,16 @@ pub struct AuthorityState {
     /// Of the upstream authority it hangs from, hexadecimal; empty if it is self-signed.
     #[prost(string, tag = "3")]
     pub upstream_authority_subject_key_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for AuthorityState {
+    const NAME: &'static str = "AuthorityState";
+    const PACKAGE: &'static str = "spire.api.server.localauthority.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.localauthority.v1.AuthorityState".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.localauthority.v1.AuthorityState".into()
+    }
 }
 /// Generated client implementations.
 pub mod local_authority_client {

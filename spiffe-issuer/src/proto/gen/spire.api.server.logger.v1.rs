@@ -2,15 +2,45 @@
 /// Asks for the levels.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetLoggerRequest {}
+impl ::prost::Name for GetLoggerRequest {
+    const NAME: &'static str = "GetLoggerRequest";
+    const PACKAGE: &'static str = "spire.api.server.logger.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.logger.v1.GetLoggerRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.logger.v1.GetLoggerRequest".into()
+    }
+}
 /// The level to log at.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetLogLevelRequest {
     #[prost(enumeration = "crate::proto::types::LogLevel", tag = "1")]
     pub new_level: i32,
 }
+impl ::prost::Name for SetLogLevelRequest {
+    const NAME: &'static str = "SetLogLevelRequest";
+    const PACKAGE: &'static str = "spire.api.server.logger.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.logger.v1.SetLogLevelRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.logger.v1.SetLogLevelRequest".into()
+    }
+}
 /// Asks to go back.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResetLogLevelRequest {}
+impl ::prost::Name for ResetLogLevelRequest {
+    const NAME: &'static str = "ResetLogLevelRequest";
+    const PACKAGE: &'static str = "spire.api.server.logger.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.logger.v1.ResetLogLevelRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.logger.v1.ResetLogLevelRequest".into()
+    }
+}
 /// Generated client implementations.
 pub mod logger_client {
     #![allow(

@@ -9,11 +9,31 @@ pub struct MintX509svidRequest {
     #[prost(int32, tag = "2")]
     pub ttl: i32,
 }
+impl ::prost::Name for MintX509svidRequest {
+    const NAME: &'static str = "MintX509SVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintX509SVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintX509SVIDRequest".into()
+    }
+}
 /// The certificate.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MintX509svidResponse {
     #[prost(message, optional, tag = "1")]
     pub svid: ::core::option::Option<crate::proto::types::X509svid>,
+}
+impl ::prost::Name for MintX509svidResponse {
+    const NAME: &'static str = "MintX509SVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintX509SVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintX509SVIDResponse".into()
+    }
 }
 /// The WIT-SVID wanted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -30,11 +50,31 @@ pub struct MintWitsvidRequest {
     #[prost(string, tag = "4")]
     pub signing_algorithm: ::prost::alloc::string::String,
 }
+impl ::prost::Name for MintWitsvidRequest {
+    const NAME: &'static str = "MintWITSVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintWITSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintWITSVIDRequest".into()
+    }
+}
 /// The WIT-SVID.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MintWitsvidResponse {
     #[prost(message, optional, tag = "1")]
     pub svid: ::core::option::Option<crate::proto::types::Witsvid>,
+}
+impl ::prost::Name for MintWitsvidResponse {
+    const NAME: &'static str = "MintWITSVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintWITSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintWITSVIDResponse".into()
+    }
 }
 /// The JWT-SVID wanted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -47,17 +87,47 @@ pub struct MintJwtsvidRequest {
     #[prost(int32, tag = "3")]
     pub ttl: i32,
 }
+impl ::prost::Name for MintJwtsvidRequest {
+    const NAME: &'static str = "MintJWTSVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintJWTSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintJWTSVIDRequest".into()
+    }
+}
 /// The JWT-SVID.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MintJwtsvidResponse {
     #[prost(message, optional, tag = "1")]
     pub svid: ::core::option::Option<crate::proto::types::Jwtsvid>,
 }
+impl ::prost::Name for MintJwtsvidResponse {
+    const NAME: &'static str = "MintJWTSVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.MintJWTSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.MintJWTSVIDResponse".into()
+    }
+}
 /// The certificates wanted.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchNewX509svidRequest {
     #[prost(message, repeated, tag = "1")]
     pub params: ::prost::alloc::vec::Vec<NewX509svidParams>,
+}
+impl ::prost::Name for BatchNewX509svidRequest {
+    const NAME: &'static str = "BatchNewX509SVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.BatchNewX509SVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.BatchNewX509SVIDRequest".into()
+    }
 }
 /// One result per certificate, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -75,6 +145,26 @@ pub mod batch_new_x509svid_response {
         #[prost(message, optional, tag = "2")]
         pub svid: ::core::option::Option<crate::proto::types::X509svid>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.svid.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.svid.v1.BatchNewX509SVIDResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.svid.v1.BatchNewX509SVIDResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchNewX509svidResponse {
+    const NAME: &'static str = "BatchNewX509SVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.BatchNewX509SVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.BatchNewX509SVIDResponse".into()
+    }
 }
 /// The token wanted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -84,11 +174,31 @@ pub struct NewJwtsvidRequest {
     #[prost(string, repeated, tag = "2")]
     pub audience: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for NewJwtsvidRequest {
+    const NAME: &'static str = "NewJWTSVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewJWTSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewJWTSVIDRequest".into()
+    }
+}
 /// The WIT-SVIDs wanted.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BatchNewWitsvidRequest {
     #[prost(message, repeated, tag = "1")]
     pub params: ::prost::alloc::vec::Vec<NewWitsvidParams>,
+}
+impl ::prost::Name for BatchNewWitsvidRequest {
+    const NAME: &'static str = "BatchNewWITSVIDRequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.BatchNewWITSVIDRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.BatchNewWITSVIDRequest".into()
+    }
 }
 /// One result per WIT-SVID, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -106,12 +216,42 @@ pub mod batch_new_witsvid_response {
         #[prost(message, optional, tag = "2")]
         pub svid: ::core::option::Option<crate::proto::types::Witsvid>,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.svid.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.svid.v1.BatchNewWITSVIDResponse.Result".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.svid.v1.BatchNewWITSVIDResponse.Result".into()
+        }
+    }
+}
+impl ::prost::Name for BatchNewWitsvidResponse {
+    const NAME: &'static str = "BatchNewWITSVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.BatchNewWITSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.BatchNewWITSVIDResponse".into()
+    }
 }
 /// The token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewJwtsvidResponse {
     #[prost(message, optional, tag = "1")]
     pub svid: ::core::option::Option<crate::proto::types::Jwtsvid>,
+}
+impl ::prost::Name for NewJwtsvidResponse {
+    const NAME: &'static str = "NewJWTSVIDResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewJWTSVIDResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewJWTSVIDResponse".into()
+    }
 }
 /// The CA certificate wanted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -123,6 +263,16 @@ pub struct NewDownstreamX509caRequest {
     #[prost(int32, tag = "2")]
     pub preferred_ttl: i32,
 }
+impl ::prost::Name for NewDownstreamX509caRequest {
+    const NAME: &'static str = "NewDownstreamX509CARequest";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewDownstreamX509CARequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewDownstreamX509CARequest".into()
+    }
+}
 /// The CA certificate and what it hangs from.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewDownstreamX509caResponse {
@@ -133,6 +283,16 @@ pub struct NewDownstreamX509caResponse {
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub x509_authorities: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
+impl ::prost::Name for NewDownstreamX509caResponse {
+    const NAME: &'static str = "NewDownstreamX509CAResponse";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewDownstreamX509CAResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewDownstreamX509CAResponse".into()
+    }
+}
 /// An entry and the key for its certificate.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NewX509svidParams {
@@ -141,6 +301,16 @@ pub struct NewX509svidParams {
     /// PKCS#10 DER; only the public key counts.
     #[prost(bytes = "vec", tag = "2")]
     pub csr: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for NewX509svidParams {
+    const NAME: &'static str = "NewX509SVIDParams";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewX509SVIDParams".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewX509SVIDParams".into()
+    }
 }
 /// An entry and the key for its WIT-SVID.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -153,6 +323,16 @@ pub struct NewWitsvidParams {
     /// The JWS algorithm that the bound key will be used with.
     #[prost(string, tag = "3")]
     pub signing_algorithm: ::prost::alloc::string::String,
+}
+impl ::prost::Name for NewWitsvidParams {
+    const NAME: &'static str = "NewWITSVIDParams";
+    const PACKAGE: &'static str = "spire.api.server.svid.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.svid.v1.NewWITSVIDParams".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.svid.v1.NewWITSVIDParams".into()
+    }
 }
 /// Generated client implementations.
 pub mod svid_client {

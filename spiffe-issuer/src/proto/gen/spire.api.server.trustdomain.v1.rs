@@ -11,6 +11,16 @@ pub struct ListFederationRelationshipsRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListFederationRelationshipsRequest {
+    const NAME: &'static str = "ListFederationRelationshipsRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.ListFederationRelationshipsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.ListFederationRelationshipsRequest".into()
+    }
+}
 /// One page of relationships.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListFederationRelationshipsResponse {
@@ -22,6 +32,16 @@ pub struct ListFederationRelationshipsResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListFederationRelationshipsResponse {
+    const NAME: &'static str = "ListFederationRelationshipsResponse";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.ListFederationRelationshipsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.ListFederationRelationshipsResponse".into()
+    }
+}
 /// Which relationship to show.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetFederationRelationshipRequest {
@@ -31,6 +51,16 @@ pub struct GetFederationRelationshipRequest {
     pub output_mask: ::core::option::Option<
         crate::proto::types::FederationRelationshipMask,
     >,
+}
+impl ::prost::Name for GetFederationRelationshipRequest {
+    const NAME: &'static str = "GetFederationRelationshipRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.GetFederationRelationshipRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.GetFederationRelationshipRequest".into()
+    }
 }
 /// The relationships to add.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -43,6 +73,17 @@ pub struct BatchCreateFederationRelationshipRequest {
     pub output_mask: ::core::option::Option<
         crate::proto::types::FederationRelationshipMask,
     >,
+}
+impl ::prost::Name for BatchCreateFederationRelationshipRequest {
+    const NAME: &'static str = "BatchCreateFederationRelationshipRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipRequest"
+            .into()
+    }
 }
 /// One result per relationship, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -64,6 +105,30 @@ pub mod batch_create_federation_relationship_response {
             crate::proto::types::FederationRelationship,
         >,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipResponse.Result"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipResponse.Result"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for BatchCreateFederationRelationshipResponse {
+    const NAME: &'static str = "BatchCreateFederationRelationshipResponse";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipResponse"
+            .into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchCreateFederationRelationshipResponse"
+            .into()
+    }
 }
 /// The relationships to change and which of their fields.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -80,6 +145,17 @@ pub struct BatchUpdateFederationRelationshipRequest {
     pub output_mask: ::core::option::Option<
         crate::proto::types::FederationRelationshipMask,
     >,
+}
+impl ::prost::Name for BatchUpdateFederationRelationshipRequest {
+    const NAME: &'static str = "BatchUpdateFederationRelationshipRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipRequest"
+            .into()
+    }
 }
 /// One result per relationship, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -101,12 +177,47 @@ pub mod batch_update_federation_relationship_response {
             crate::proto::types::FederationRelationship,
         >,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipResponse.Result"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipResponse.Result"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for BatchUpdateFederationRelationshipResponse {
+    const NAME: &'static str = "BatchUpdateFederationRelationshipResponse";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipResponse"
+            .into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchUpdateFederationRelationshipResponse"
+            .into()
+    }
 }
 /// Which relationships to end.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BatchDeleteFederationRelationshipRequest {
     #[prost(string, repeated, tag = "1")]
     pub trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for BatchDeleteFederationRelationshipRequest {
+    const NAME: &'static str = "BatchDeleteFederationRelationshipRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipRequest"
+            .into()
+    }
 }
 /// One result per trust domain, in the same order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -126,12 +237,46 @@ pub mod batch_delete_federation_relationship_response {
         #[prost(string, tag = "2")]
         pub trust_domain: ::prost::alloc::string::String,
     }
+    impl ::prost::Name for Result {
+        const NAME: &'static str = "Result";
+        const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipResponse.Result"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipResponse.Result"
+                .into()
+        }
+    }
+}
+impl ::prost::Name for BatchDeleteFederationRelationshipResponse {
+    const NAME: &'static str = "BatchDeleteFederationRelationshipResponse";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipResponse"
+            .into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.BatchDeleteFederationRelationshipResponse"
+            .into()
+    }
 }
 /// Whose bundle to fetch.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RefreshBundleRequest {
     #[prost(string, tag = "1")]
     pub trust_domain: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RefreshBundleRequest {
+    const NAME: &'static str = "RefreshBundleRequest";
+    const PACKAGE: &'static str = "spire.api.server.trustdomain.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.server.trustdomain.v1.RefreshBundleRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.server.trustdomain.v1.RefreshBundleRequest".into()
+    }
 }
 /// Generated client implementations.
 pub mod trust_domain_client {

@@ -9,6 +9,16 @@ pub struct Spiffeid {
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Spiffeid {
+    const NAME: &'static str = "SPIFFEID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.SPIFFEID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.SPIFFEID".into()
+    }
+}
 /// A JWT-SVID with the facts that save reading it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -27,6 +37,16 @@ pub struct Jwtsvid {
     #[prost(string, tag = "5")]
     pub hint: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Jwtsvid {
+    const NAME: &'static str = "JWTSVID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.JWTSVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.JWTSVID".into()
+    }
+}
 /// One attested fact, as in `unix` and `uid:1000`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Selector {
@@ -34,6 +54,16 @@ pub struct Selector {
     pub r#type: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub value: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Selector {
+    const NAME: &'static str = "Selector";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Selector".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Selector".into()
+    }
 }
 /// Matches by selectors.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -89,6 +119,16 @@ pub mod selector_match {
         }
     }
 }
+impl ::prost::Name for SelectorMatch {
+    const NAME: &'static str = "SelectorMatch";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.SelectorMatch".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.SelectorMatch".into()
+    }
+}
 /// A certificate chain, without its key.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct X509svid {
@@ -103,6 +143,16 @@ pub struct X509svid {
     #[prost(string, tag = "4")]
     pub hint: ::prost::alloc::string::String,
 }
+impl ::prost::Name for X509svid {
+    const NAME: &'static str = "X509SVID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.X509SVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.X509SVID".into()
+    }
+}
 /// The levels now and at the start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Logger {
@@ -110,6 +160,16 @@ pub struct Logger {
     pub current_level: i32,
     #[prost(enumeration = "LogLevel", tag = "2")]
     pub launch_level: i32,
+}
+impl ::prost::Name for Logger {
+    const NAME: &'static str = "Logger";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Logger".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Logger".into()
+    }
 }
 /// From the fewest lines to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -180,6 +240,16 @@ pub struct Agent {
     #[prost(string, tag = "8")]
     pub agent_version: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Agent {
+    const NAME: &'static str = "Agent";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Agent".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Agent".into()
+    }
+}
 /// Which fields of an agent are wanted. No mask means all.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AgentMask {
@@ -198,6 +268,16 @@ pub struct AgentMask {
     #[prost(bool, tag = "8")]
     pub agent_version: bool,
 }
+impl ::prost::Name for AgentMask {
+    const NAME: &'static str = "AgentMask";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.AgentMask".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.AgentMask".into()
+    }
+}
 /// An attestor's name and the bytes that it alone understands.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -206,6 +286,16 @@ pub struct AttestationData {
     pub r#type: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "2")]
     pub payload: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for AttestationData {
+    const NAME: &'static str = "AttestationData";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.AttestationData".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.AttestationData".into()
+    }
 }
 /// A token that lets one agent attest once.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -216,6 +306,16 @@ pub struct JoinToken {
     /// Seconds since the Unix epoch.
     #[prost(int64, tag = "2")]
     pub expires_at: i64,
+}
+impl ::prost::Name for JoinToken {
+    const NAME: &'static str = "JoinToken";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.JoinToken".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.JoinToken".into()
+    }
 }
 /// The authorities of one trust domain.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -236,6 +336,16 @@ pub struct Bundle {
     #[prost(message, repeated, tag = "6")]
     pub wit_authorities: ::prost::alloc::vec::Vec<WitKey>,
 }
+impl ::prost::Name for Bundle {
+    const NAME: &'static str = "Bundle";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Bundle".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Bundle".into()
+    }
+}
 /// A root certificate.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct X509Certificate {
@@ -245,6 +355,16 @@ pub struct X509Certificate {
     /// Still trusted, but nothing new may hang from it.
     #[prost(bool, tag = "2")]
     pub tainted: bool,
+}
+impl ::prost::Name for X509Certificate {
+    const NAME: &'static str = "X509Certificate";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.X509Certificate".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.X509Certificate".into()
+    }
 }
 /// A key that JWT-SVIDs are verified with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -261,6 +381,16 @@ pub struct JwtKey {
     #[prost(bool, tag = "4")]
     pub tainted: bool,
 }
+impl ::prost::Name for JwtKey {
+    const NAME: &'static str = "JWTKey";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.JWTKey".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.JWTKey".into()
+    }
+}
 /// A key that WIT-SVIDs are verified with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WitKey {
@@ -276,6 +406,16 @@ pub struct WitKey {
     #[prost(bool, tag = "4")]
     pub tainted: bool,
 }
+impl ::prost::Name for WitKey {
+    const NAME: &'static str = "WITKey";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.WITKey".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.WITKey".into()
+    }
+}
 /// Which fields of a bundle are wanted or meant. No mask means all.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BundleMask {
@@ -290,6 +430,16 @@ pub struct BundleMask {
     #[prost(bool, tag = "6")]
     pub wit_authorities: bool,
 }
+impl ::prost::Name for BundleMask {
+    const NAME: &'static str = "BundleMask";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.BundleMask".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.BundleMask".into()
+    }
+}
 /// How one item of a batch fared.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Status {
@@ -298,6 +448,16 @@ pub struct Status {
     pub code: i32,
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Status {
+    const NAME: &'static str = "Status";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Status".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Status".into()
+    }
 }
 /// Travels in the details of a PermissionDenied, so that an agent knows what to do next.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -355,6 +515,16 @@ pub mod permission_denied_details {
                 _ => None,
             }
         }
+    }
+}
+impl ::prost::Name for PermissionDeniedDetails {
+    const NAME: &'static str = "PermissionDeniedDetails";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.PermissionDeniedDetails".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.PermissionDeniedDetails".into()
     }
 }
 /// What matches all selectors below the parent gets the SPIFFE ID.
@@ -415,6 +585,26 @@ pub mod entry {
         #[prost(bool, tag = "2")]
         pub jwt_svid_include_jti: bool,
     }
+    impl ::prost::Name for AdditionalAttributes {
+        const NAME: &'static str = "AdditionalAttributes";
+        const PACKAGE: &'static str = "spire.api.types";
+        fn full_name() -> ::prost::alloc::string::String {
+            "spire.api.types.Entry.AdditionalAttributes".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/spire.api.types.Entry.AdditionalAttributes".into()
+        }
+    }
+}
+impl ::prost::Name for Entry {
+    const NAME: &'static str = "Entry";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.Entry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.Entry".into()
+    }
 }
 /// Which fields of an entry are wanted or meant. No mask means all.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -449,6 +639,16 @@ pub struct EntryMask {
     pub created_at: bool,
     #[prost(bool, tag = "16")]
     pub additional_attributes: bool,
+}
+impl ::prost::Name for EntryMask {
+    const NAME: &'static str = "EntryMask";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.EntryMask".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.EntryMask".into()
+    }
 }
 /// Matches entries by the trust domains they federate with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -504,6 +704,16 @@ pub mod federates_with_match {
         }
     }
 }
+impl ::prost::Name for FederatesWithMatch {
+    const NAME: &'static str = "FederatesWithMatch";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.FederatesWithMatch".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.FederatesWithMatch".into()
+    }
+}
 /// A WIT-SVID with the facts that save reading it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -521,6 +731,16 @@ pub struct Witsvid {
     pub issued_at: i64,
     #[prost(string, tag = "5")]
     pub hint: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Witsvid {
+    const NAME: &'static str = "WITSVID";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.WITSVID".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.WITSVID".into()
+    }
 }
 /// A foreign trust domain and where its bundle is.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -549,15 +769,45 @@ pub mod federation_relationship {
         HttpsSpiffe(super::HttpsspiffeProfile),
     }
 }
+impl ::prost::Name for FederationRelationship {
+    const NAME: &'static str = "FederationRelationship";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.FederationRelationship".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.FederationRelationship".into()
+    }
+}
 /// Whom to expect at an endpoint that shows an X.509-SVID.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HttpsspiffeProfile {
     #[prost(string, tag = "1")]
     pub endpoint_spiffe_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for HttpsspiffeProfile {
+    const NAME: &'static str = "HTTPSSPIFFEProfile";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.HTTPSSPIFFEProfile".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.HTTPSSPIFFEProfile".into()
+    }
+}
 /// An endpoint that shows a certificate of the public web.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HttpsWebProfile {}
+impl ::prost::Name for HttpsWebProfile {
+    const NAME: &'static str = "HTTPSWebProfile";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.HTTPSWebProfile".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.HTTPSWebProfile".into()
+    }
+}
 /// Which fields of a relationship are wanted or meant. No mask means all.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FederationRelationshipMask {
@@ -567,4 +817,14 @@ pub struct FederationRelationshipMask {
     pub bundle_endpoint_profile: bool,
     #[prost(bool, tag = "3")]
     pub trust_domain_bundle: bool,
+}
+impl ::prost::Name for FederationRelationshipMask {
+    const NAME: &'static str = "FederationRelationshipMask";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.FederationRelationshipMask".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.FederationRelationshipMask".into()
+    }
 }
