@@ -44,6 +44,30 @@ pub struct NewEntry {
     pub jwt_svid_include_jti: bool,
 }
 
+impl NewEntry {
+    /// An entry that says no more than it has to.
+    #[must_use]
+    pub fn new(spiffe_id: SpiffeId, parent_id: SpiffeId, selectors: SelectorSet) -> Self {
+        Self {
+            id: None,
+            spiffe_id,
+            parent_id,
+            selectors,
+            x509_svid_ttl: None,
+            jwt_svid_ttl: None,
+            federates_with: BTreeSet::new(),
+            admin: false,
+            downstream: false,
+            expires_at: None,
+            dns_names: Vec::new(),
+            store_svid: false,
+            hint: Hint::default(),
+            disable_x509_svid_prefetch: false,
+            jwt_svid_include_jti: false,
+        }
+    }
+}
+
 /// An entry as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

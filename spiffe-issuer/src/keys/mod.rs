@@ -1,14 +1,22 @@
 //! Private keys: who makes them, who keeps them, and the right to sign with one.
 
+mod disk;
+mod memory;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rustls_pki_types::alg_id;
 use spiffe_core::x509::{KeyKind, PrivateKey, PublicKey, X509Error};
 
+pub use disk::{AGENT_DISK, DiskKeys, SERVER_DISK};
+pub use memory::{MEMORY, MemoryKeys};
+
 use crate::domain::{Fault, Kind};
+use crate::runtime::files::WriteError;
 
 /// Makes and keeps private keys.
 #[async_trait]
@@ -33,6 +41,9 @@ pub trait KeyManager: Send + Sync + 'static {
 pub trait Signer: fmt::Debug + Send + Sync + 'static {
     /// The public half.
     fn public_key(&self) -> &PublicKey;
+
+    /// The scheme that this key signs certificates with.
+    fn scheme(&self) -> Scheme;
 
     /// Signs a message: hashes it as the scheme says, and signs the hash.
     ///
@@ -63,13 +74,19 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme that keys of this kind sign certificates with.
+    /// The scheme that this key signs certificates with; `None` for a key of another kind than those
+    /// that we make.
     #[must_use]
-    pub fn of(kind: KeyKind) -> Self {
-        match kind {
-            KeyKind::EcP256 => Self::EcdsaP256Sha256,
-            KeyKind::EcP384 => Self::EcdsaP384Sha384,
-            KeyKind::Rsa2048 | KeyKind::Rsa4096 => Self::RsaPkcs1Sha256,
+    pub fn of(key: &PublicKey) -> Option<Self> {
+        let has = |algorithm: alg_id::AlgorithmIdentifier| key.algorithm() == algorithm.as_ref();
+        if has(alg_id::ECDSA_P256) {
+            Some(Self::EcdsaP256Sha256)
+        } else if has(alg_id::ECDSA_P384) {
+            Some(Self::EcdsaP384Sha384)
+        } else if has(alg_id::RSA_ENCRYPTION) {
+            Some(Self::RsaPkcs1Sha256)
+        } else {
+            None
         }
     }
 }
@@ -80,7 +97,10 @@ pub struct KeyId(Cow<'static, str>);
 
 impl KeyId {
     /// The agent's own key, and the one that follows it: `agent-svid-A` and `agent-svid-B`.
-    pub const AGENT_SVID: [Self; 2] = [Self::constant("agent-svid-A"), Self::constant("agent-svid-B")];
+    pub const AGENT_SVID: [Self; 2] = [
+        Self::constant("agent-svid-A"),
+        Self::constant("agent-svid-B"),
+    ];
     /// The X.509 authority's keys: `x509-CA-A` and `x509-CA-B`.
     pub const X509_CA: [Self; 2] = [Self::constant("x509-CA-A"), Self::constant("x509-CA-B")];
 
@@ -166,13 +186,8 @@ pub enum KeyError {
     #[error("the work was stopped")]
     Stopped,
     /// The key file cannot be written.
-    #[error("{}: cannot write the key file", path.display())]
-    Write {
-        /// The key file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error("writing the key file")]
+    Write(#[source] WriteError),
 }
 
 impl Fault for KeyError {

@@ -128,7 +128,10 @@ mod tests {
         let prover = JoinTokenProver::new(JoinToken::from_text("Token-1"));
         let claim = prover.claim(key.public_key()).await.unwrap();
         let verdict = judge(&claim, NOW).await.unwrap();
-        assert_eq!(verdict.name, AgentName::new(["Token-1".to_owned()]).unwrap());
+        assert_eq!(
+            verdict.name,
+            AgentName::new(["Token-1".to_owned()]).unwrap()
+        );
         assert!(verdict.selectors.is_empty());
         assert!(!verdict.may_reattest);
         assert_eq!(verdict.spends, Some(JoinToken::from_text("Token-1").hash()));
@@ -156,7 +159,11 @@ mod tests {
     #[tokio::test]
     async fn refuses_a_token_from_the_second_it_ends() {
         let end = NOW + Duration::from_secs(600);
-        assert!(judge(b"Token-1", end - Duration::from_secs(1)).await.is_ok());
+        assert!(
+            judge(b"Token-1", end - Duration::from_secs(1))
+                .await
+                .is_ok()
+        );
         let refused = judge(b"Token-1", end).await.unwrap_err();
         assert!(matches!(refused, AttestError::TokenExpired));
     }

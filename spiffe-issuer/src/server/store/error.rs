@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use spiffe_core::TrustDomain;
+
 use crate::domain::{Denial, Fault, Kind};
 
 /// Why the store did not do what was asked; nothing was changed then.
@@ -37,6 +39,12 @@ pub enum StoreError {
     /// Changes that were asked for are no longer kept.
     #[error("the changes asked for are no longer kept")]
     FeedPruned,
+    /// It is the database of another program.
+    #[error("{}: holds the tables of another program, such as SPIRE; give us a file of our own", path.display())]
+    Foreign {
+        /// The database file.
+        path: PathBuf,
+    },
     /// There is no space left.
     #[error("{}: the disk is full; free some space, nothing was lost", path.display())]
     Full {
@@ -69,6 +77,9 @@ pub enum StoreError {
         /// The newest version that we know.
         known: i64,
     },
+    /// An entry would federate with a trust domain whose bundle is not here.
+    #[error("unable to find federated bundle \"{0}\"")]
+    NoBundle(TrustDomain),
     /// The node was banned.
     #[error("agent is banned")]
     NodeBanned,
@@ -107,12 +118,13 @@ impl Fault for StoreError {
             Self::InUse(_) => Kind::NotReady,
             Self::NodeBanned => Kind::Denied,
             Self::NotFound => Kind::NotFound,
-            Self::TokenExpired | Self::TokenUnknown => Kind::Invalid,
+            Self::NoBundle(_) | Self::TokenExpired | Self::TokenUnknown => Kind::Invalid,
             Self::Full { .. } | Self::Locked { .. } | Self::ReadOnly { .. } => Kind::Unavailable,
             Self::Corrupt { .. }
             | Self::Database(_)
             | Self::Decode { .. }
             | Self::FeedPruned
+            | Self::Foreign { .. }
             | Self::Newer { .. }
             | Self::Open { .. } => Kind::Internal,
         }

@@ -13,11 +13,11 @@ use spiffe_core::x509::Certificate;
 use spiffe_core::{SpiffeId, TrustDomain};
 
 pub use error::StoreError;
-pub use crate::domain::{
-    Cursor, CursorError, EntryFilter, Match, Matching, NodeFilter, Page, Paged,
-};
 
-use crate::domain::{AttestedNode, AuthorityId, Entry, EntryId, NewEntry, Serial, TokenHash};
+use crate::domain::{
+    AttestedNode, AuthorityId, Entry, EntryFilter, EntryId, NewEntry, NodeFilter, Page, Paged,
+    Serial, TokenHash,
+};
 
 /// Registration entries.
 #[async_trait]
@@ -63,7 +63,8 @@ pub trait EntryStore: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`StoreError::Conflict`] where the entry is no longer at the revision that it was read at,
-    /// [`StoreError::NotFound`] where it is gone.
+    /// [`StoreError::NotFound`] where it is gone, [`StoreError::NoBundle`] where it would federate
+    /// with a trust domain whose bundle is not here.
     async fn replace_entry(&self, entry: Entry) -> Result<Entry, StoreError>;
 
     /// Deletes an entry and returns what it was, if it was there.
@@ -282,10 +283,7 @@ pub trait JournalStore: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`StoreError::NotFound`] where the journal is gone.
-    async fn write_journal(
-        &self,
-        journal: JournalWrite<'_>,
-    ) -> Result<JournalId, StoreError>;
+    async fn write_journal(&self, journal: JournalWrite<'_>) -> Result<JournalId, StoreError>;
 }
 
 /// What changed, in the order in which it did.
@@ -312,12 +310,12 @@ pub trait ChangeFeed: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Change>, StoreError>;
 
-    /// Forgets the changes made before this time, and returns how many those were.
+    /// Forgets all but the latest changes, so many of them, and returns how many went.
     ///
     /// # Errors
     ///
     /// Where the store fails.
-    async fn prune_changes(&self, made_before: SystemTime) -> Result<u64, StoreError>;
+    async fn prune_changes(&self, keep: u64) -> Result<u64, StoreError>;
 }
 
 /// All that the server remembers. An `Arc<dyn DataStore>` becomes the one trait that its owner needs.
@@ -340,6 +338,8 @@ pub enum Created<T> {
     IdTaken,
     /// It was made.
     New(T),
+    /// It would federate with this trust domain, whose bundle is not here.
+    NoBundle(TrustDomain),
 }
 
 /// A join token, but for the token.
@@ -455,3 +455,14 @@ pub enum Changed {
 
 /// Any store, however it was chosen.
 pub type SharedStore = Arc<dyn DataStore>;
+
+/// A store that was chosen and is not open yet.
+#[async_trait]
+pub trait OpenStore: Send + Sync + 'static {
+    /// Opens it, and brings its schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be opened, or was written by a newer version.
+    async fn open(&self) -> Result<SharedStore, StoreError>;
+}

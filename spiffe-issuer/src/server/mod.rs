@@ -1,0 +1,3 @@
+//! The server: what attests nodes, keeps entries, and issues.
+
+pub mod store;

@@ -1,0 +1,140 @@
+//! The store in an SQL database: SQLite, embedded.
+//!
+//! All writes go through one connection, each as one transaction that takes the write lock when it
+//! begins, so writers wait in line and none fails half-way for want of the lock. Readers have
+//! connections of their own and never wait for the writer.
+//!
+//! The statements are such that PostgreSQL understands them as well; what differs between the two is
+//! in [`connect`], [`schema`] and [`session`].
+
+mod bundles;
+mod changes;
+mod connect;
+mod entries;
+mod entry_row;
+mod filter;
+mod journal;
+mod node_row;
+mod nodes;
+mod row;
+mod schema;
+mod session;
+mod settings;
+mod tokens;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::SqlitePool;
+
+pub use connect::{ConnectionString, ConnectionStringError};
+use session::{Reading, Session, Writing};
+pub use settings::SQL;
+
+use super::StoreError;
+
+/// A store in an SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqlStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    path: Arc<Path>,
+}
+
+impl SqlStore {
+    /// Opens the database, making it where there is none, and brings its schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be opened or was written by a newer version.
+    pub async fn open(at: &ConnectionString) -> Result<Self, StoreError> {
+        let store = connect::open(at).await?;
+        schema::migrate(&store).await?;
+        Ok(store)
+    }
+
+    /// Waits for what is being written, and closes the file.
+    pub async fn close(&self) {
+        // The last one out folds the write-ahead log into the file, which a reader could not.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn reading(&self) -> Result<Session<Reading>, StoreError> {
+        Session::reading(&self.readers, &self.path).await
+    }
+
+    async fn writing(&self) -> Result<Session<Writing>, StoreError> {
+        Session::writing(&self.writer, &self.path).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spiffe_core::SpiffeId;
+
+    use super::*;
+    use crate::domain::{EntryFilter, Fault, Kind, NewEntry, SelectorSet};
+    use crate::server::store::EntryStore;
+
+    const NOW: std::time::SystemTime = std::time::SystemTime::UNIX_EPOCH;
+
+    fn entry(n: usize) -> NewEntry {
+        let id = |path: String| -> SpiffeId { format!("spiffe://td{path}").parse().unwrap() };
+        let selectors = SelectorSet::from(["t:a".parse().unwrap()]);
+        NewEntry::new(id(format!("/{n}")), id("/p".to_owned()), selectors)
+    }
+
+    /// A store with one entry whose writer was then treated like this, and what it says to two
+    /// thousand more entries. None of them may be there afterwards.
+    async fn refusal(treatment: &'static str) -> StoreError {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.sqlite3");
+        let at = path.to_str().unwrap().parse().unwrap();
+        let store = SqlStore::open(&at).await.unwrap();
+        store.create_entries(vec![entry(0)], NOW).await.unwrap();
+        sqlx::query(treatment).execute(&store.writer).await.unwrap();
+        let more = (1..2000).map(entry).collect();
+        let refused = store.create_entries(more, NOW).await.unwrap_err();
+        let all = EntryFilter::default();
+        assert_eq!(store.count_entries(&all).await.unwrap(), 1);
+        assert!(refused.to_string().contains("store.sqlite3"), "{refused}");
+        assert_eq!(refused.kind(), Kind::Unavailable);
+        refused
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_nothing_is_half_written() {
+        let refused = refusal("PRAGMA max_page_count = 50").await;
+        assert!(matches!(refused, StoreError::Full { .. }), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_read_only_file_is_told() {
+        let refused = refusal("PRAGMA query_only = 1").await;
+        assert!(
+            matches!(refused, StoreError::ReadOnly { .. }),
+            "{refused:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_file_that_another_process_holds_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.sqlite3");
+        let at = path.to_str().unwrap().parse().unwrap();
+        let (one, other) = (
+            SqlStore::open(&at).await.unwrap(),
+            SqlStore::open(&at).await.unwrap(),
+        );
+        let held = one.writing().await.unwrap();
+        sqlx::query("PRAGMA busy_timeout = 0")
+            .execute(&other.writer)
+            .await
+            .unwrap();
+        let refused = other.create_entries(vec![entry(0)], NOW).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Locked { .. }), "{refused:?}");
+        drop(held);
+        assert!(one.create_entries(vec![entry(0)], NOW).await.is_ok());
+    }
+}
