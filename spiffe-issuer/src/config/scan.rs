@@ -274,7 +274,6 @@ impl<'t> Scanner<'t> {
             self.skip(1);
         }
         let anchor = self.take_while(|c| is_letter(c) || is_digit(c));
-        self.take_while(|c| c == '\r');
         if anchor.is_empty() || self.bump() != Some('\n') {
             return Err(at.error("a heredoc begins with `<<EOF` and the end of the line"));
         }
@@ -283,7 +282,7 @@ impl<'t> Scanner<'t> {
             let begins = body.len() - self.rest.len();
             let line = self.take_while(|c| c != '\n');
             let ended = self.bump().is_none();
-            if line.trim_end_matches('\r').trim_start() == anchor {
+            if line.trim_start() == anchor {
                 let margin = &line[..line.len() - line.trim_start().len()];
                 return Ok(unindented(&body[..begins], margin, indented));
             }
@@ -332,13 +331,12 @@ impl std::fmt::Display for Token {
 /// The lines of a heredoc. One that is not meant to be indented keeps even the white space before
 /// its end mark.
 fn unindented(body: &str, margin: &str, indented: bool) -> String {
-    let body = body.replace("\r\n", "\n");
     if !indented {
-        return body + margin;
+        return format!("{body}{margin}");
     }
     let lines = body.split_inclusive('\n');
     let stripped: Option<String> = lines.map(|line| line.strip_prefix(margin)).collect();
-    stripped.unwrap_or(body)
+    stripped.unwrap_or_else(|| body.to_owned())
 }
 
 fn push(text: &mut Vec<u8>, c: char) {
