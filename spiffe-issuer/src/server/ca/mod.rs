@@ -1,49 +1,32 @@
 //! The server's own authority: what signs at this moment, and how one follows the other.
 //!
-//! [`Authorities`] is what the rest of the server signs with. [`manager`] puts a new signing
+//! [`Authorities`] is what the rest of the server signs with. The [`CaManager`] puts a new signing
 //! authority into it whenever [`rotation`] says that one is due; whoever signs notices nothing.
 
+mod asn1;
 pub mod csr;
-pub mod journal;
-pub mod manager;
+mod journal;
+mod manager;
 mod pool;
 pub mod rotation;
-pub mod sign;
-pub mod template;
+mod sign;
+mod template;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use spiffe_core::x509::{Certificate, X509Error};
+use spiffe_core::x509::X509Error;
+use spiffe_core::{IdError, SpiffeId};
+
+pub use journal::JournalError;
+pub use manager::{CaConfig, CaManager};
+pub use sign::Authorities;
+pub use template::{CaSubject, Leaf};
 
 use crate::domain::{AuthorityId, Fault, Kind, Standing};
-use crate::keys::{KeyError, Signer};
+use crate::keys::KeyError;
 use crate::server::store::StoreError;
-
-pub use sign::Authorities;
-pub use template::{Leaf, LeafName};
-
-/// A certificate authority that can sign: its certificate, its key, and what chains it to a root.
-#[derive(Debug, Clone)]
-pub struct X509Authority {
-    /// Its own certificate.
-    pub certificate: Certificate,
-    /// Its key.
-    pub signer: Arc<dyn Signer>,
-    /// The certificates that go out behind each leaf: its own where it is not a root, and those
-    /// above it but for the root.
-    pub upstream_chain: Vec<Certificate>,
-    /// When it was made.
-    pub issued_at: SystemTime,
-}
-
-impl X509Authority {
-    /// What it is called.
-    #[must_use]
-    pub fn id(&self) -> AuthorityId {
-        AuthorityId::from_key_id(self.certificate.subject_key_id().unwrap_or_default())
-    }
-}
 
 /// How an authority stands, for those who ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,12 +51,21 @@ pub enum CaError {
     /// The authority ends before anything could begin.
     #[error("the signing authority has expired")]
     Expired,
+    /// No ID can be made of the trust domain.
+    #[error("naming the server")]
+    Id(#[from] IdError),
     /// The journal holds something unreadable.
     #[error("the journal of this server's authorities is unreadable")]
-    Journal(#[source] serde_json::Error),
+    Journal(#[from] JournalError),
     /// The key could not be had, or would not sign.
     #[error("using a key of the authority")]
     Key(#[from] KeyError),
+    /// The machine gives no randomness.
+    #[error("there is no randomness for a serial number")]
+    NoRandomness,
+    /// An agent's certificate was asked for an ID that is none of an agent.
+    #[error("{0} is not the ID of an agent")]
+    NotAnAgent(SpiffeId),
     /// No authority was made yet.
     #[error("no authority is ready to sign yet")]
     NotReady,
@@ -95,7 +87,12 @@ impl Fault for CaError {
             Self::Expired | Self::NotReady | Self::Stopped => Kind::Unavailable,
             Self::Key(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::Encode(_) | Self::Journal(_) | Self::X509(_) => Kind::Internal,
+            Self::Encode(_)
+            | Self::Id(_)
+            | Self::Journal(_)
+            | Self::NoRandomness
+            | Self::NotAnAgent(_)
+            | Self::X509(_) => Kind::Internal,
         }
     }
 }

@@ -48,6 +48,17 @@ pub enum Step {
 }
 
 impl<A: Authority> Rotation<A> {
+    /// The rotation of these authorities. A prepared one signs at once where there is none that
+    /// could.
+    #[must_use]
+    pub fn of(active: Option<A>, next: Option<A>, old: Option<A>) -> Self {
+        match (active, next) {
+            (Some(active), Some(next)) => Self::Prepared { active, next, old },
+            (Some(active), None) | (None, Some(active)) => Self::Active { active, old },
+            (None, None) => Self::Empty,
+        }
+    }
+
     /// The step that is due now, if one is.
     #[must_use]
     pub fn due(&self, now: SystemTime) -> Option<Step> {
@@ -150,7 +161,9 @@ impl Lead {
     fn of(&self, authority: &impl Authority) -> SystemTime {
         let end = authority.not_after();
         // An end before the beginning leaves nothing to wait for.
-        let lifetime = end.duration_since(authority.issued_at()).unwrap_or_default();
+        let lifetime = end
+            .duration_since(authority.issued_at())
+            .unwrap_or_default();
         end - self.before_end(lifetime)
     }
 }

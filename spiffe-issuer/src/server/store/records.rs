@@ -1,0 +1,133 @@
+//! What goes into the store and comes out of it, beside what the domain speaks of.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use spiffe_core::x509::Certificate;
+use spiffe_core::{SpiffeId, TrustDomain};
+
+use crate::domain::{AuthorityId, EntryId};
+
+/// What came of making something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created<T> {
+    /// There is one that says the same: this one.
+    Existing(T),
+    /// Another one has the ID that was asked for.
+    IdTaken,
+    /// It was made.
+    New(T),
+    /// It would federate with this trust domain, whose bundle is not here.
+    NoBundle(TrustDomain),
+}
+
+/// A join token, but for the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// When it ends.
+    pub expires_at: SystemTime,
+    /// The ID that the node it lets in also gets.
+    pub agent_id: Option<SpiffeId>,
+}
+
+/// A trust bundle as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBundle {
+    /// Whose bundle it is.
+    pub trust_domain: TrustDomain,
+    /// The certificates that its members' certificates chain to.
+    pub x509_authorities: Vec<X509Authority>,
+    /// How long to wait before looking for a newer one; zero where nothing is said.
+    pub refresh_hint: Duration,
+    /// How often it was changed.
+    pub sequence_number: u64,
+}
+
+/// A certificate of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct X509Authority {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Whether what it signed is to be replaced.
+    pub tainted: bool,
+}
+
+/// What has to be there before a bundle is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Nothing: it must be new.
+    Create,
+    /// A bundle of that trust domain.
+    Replace,
+    /// Either.
+    Set,
+}
+
+/// What becomes of the entries that federate with a bundle when it is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dissolve {
+    /// They are deleted as well.
+    Delete,
+    /// They no longer federate with it.
+    Dissociate,
+    /// There may be none.
+    Restrict,
+}
+
+/// Which journal it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalId(pub i64);
+
+/// A journal as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredJournal {
+    /// Which one it is.
+    pub id: JournalId,
+    /// What it says.
+    pub body: Vec<u8>,
+}
+
+/// A journal to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalWrite<'a> {
+    /// Which one; a new one where there is none.
+    pub id: Option<JournalId>,
+    /// The authority it is found by: the active one.
+    pub found_by: &'a AuthorityId,
+    /// What it says.
+    pub body: &'a [u8],
+    /// Our trust domain, whose bundle gets what is published.
+    pub trust_domain: &'a TrustDomain,
+    /// The authorities that become known by this step.
+    pub publishes: &'a [Certificate],
+}
+
+/// How far the feed has come: 0 before the first change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FeedRevision(pub i64);
+
+impl fmt::Display for FeedRevision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its place in the feed.
+    pub revision: FeedRevision,
+    /// What was made, changed or deleted.
+    pub subject: Changed,
+}
+
+/// What a change is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// A trust bundle.
+    Bundle(TrustDomain),
+    /// A registration entry.
+    Entry(EntryId),
+    /// An attested node.
+    Node(SpiffeId),
+}
