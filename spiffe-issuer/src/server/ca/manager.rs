@@ -1,6 +1,7 @@
 //! Drives the rotation of authorities: makes keys and roots when they are due, writes down each step
 //! before it counts, and puts what signs into [`Authorities`].
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,7 @@ use super::template::{CaSubject, Root, key_id};
 use super::{AuthorityState, CaError};
 use crate::domain::{AuthorityId, Standing};
 use crate::keys::{KeyManager, Signer};
+use crate::runtime::health::Part;
 use crate::runtime::{Shutdown, TaskError};
 use crate::server::store::{JournalId, JournalWrite, SharedStore, StoredBundle};
 
@@ -82,11 +84,15 @@ impl CaManager {
     /// # Errors
     ///
     /// None: it ends when it is told to.
-    pub async fn run(mut self, stop: Shutdown) -> Result<(), TaskError> {
+    pub async fn run(mut self, mut part: Part, stop: Shutdown) -> Result<(), TaskError> {
         loop {
-            if let Err(failure) = self.tick().await {
-                let failure: &dyn std::error::Error = &failure;
-                error!(error = failure, "Unable to rotate X.509 CA");
+            match self.tick().await {
+                Ok(()) => part.succeeded(),
+                Err(failure) => {
+                    part.failed(&failure);
+                    let failure: &dyn Error = &failure;
+                    error!(error = failure, "Unable to rotate X.509 CA");
+                }
             }
             let next = self.clock.now() + LOOK_EVERY;
             tokio::select! {
