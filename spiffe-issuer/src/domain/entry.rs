@@ -81,6 +81,14 @@ pub struct Entry {
     pub body: NewEntry,
 }
 
+impl Entry {
+    /// Whether it has come to its end. It is pruned only now and then, and means nothing meanwhile.
+    #[must_use]
+    pub fn has_ended(&self, now: SystemTime) -> bool {
+        self.body.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
 /// How often an entry was changed: 0 when made, one more with every update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub i64);
