@@ -141,6 +141,11 @@ impl<'a> Fields<'a> {
         self.issues.fault(place, what);
     }
 
+    /// Notes a warning at a place.
+    pub fn warn_at(&mut self, place: &Place, what: impl fmt::Display) {
+        self.issues.warn(place, what);
+    }
+
     /// Notes a fault of a key, for what can only be seen when several keys are known.
     pub fn fault(&mut self, key: &str, what: impl fmt::Display) {
         let place = self.place(key);

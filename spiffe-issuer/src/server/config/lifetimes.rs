@@ -1,0 +1,61 @@
+//! Lifetimes, and whether they go together.
+
+use std::time::Duration;
+
+use crate::config::{Fields, GoDuration, Issues, Node, duration};
+
+/// A duration that is not nothing.
+pub(super) fn lifetime(node: &Node, issues: &mut Issues) -> Option<Duration> {
+    let lifetime = duration(node, issues)?;
+    if lifetime.is_zero() {
+        return node.unfit(issues, "longer than zero");
+    }
+    Some(lifetime)
+}
+
+/// Warns of SVIDs that are to live longer than the authority that signs them can always promise:
+/// they will be cut short whenever it is about to be replaced.
+pub(super) fn compare(
+    fields: &mut Fields<'_>,
+    ca_ttl: Duration,
+    x509_svid_ttl: Duration,
+    agent_ttl: Duration,
+) {
+    let longest = longest(ca_ttl);
+    for (key, wanted) in [
+        ("default_x509_svid_ttl", x509_svid_ttl),
+        ("agent_ttl", agent_ttl),
+    ] {
+        // The lifetime of agents follows that of workloads; once is enough to say so.
+        let follows = key == "agent_ttl" && !fields.has(key);
+        if wanted <= longest || follows {
+            continue;
+        }
+        let (wanted_is, longest_is) = (GoDuration(wanted), GoDuration(longest));
+        let advice = match wanted <= CAP {
+            true => format!(", or ca_ttl to at least {}", GoDuration(wanted * PART)),
+            false => String::new(),
+        };
+        let what = format!(
+            "{wanted_is} is longer than can always be kept with a ca_ttl of {}: SVIDs will be cut \
+             short before the authority is replaced. Set it to at most {longest_is}{advice}",
+            GoDuration(ca_ttl),
+        );
+        fields.warn(key, what);
+    }
+}
+
+/// The longest that an SVID can live if it is signed just before the next authority takes over.
+fn longest(ca_ttl: Duration) -> Duration {
+    (ca_ttl / PART).min(CAP)
+}
+
+/// The next authority takes over when this part of the life of the last one is left, or this much.
+const PART: u32 = 6;
+const CAP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long authorities live where nothing is said.
+pub(super) const DEFAULT_CA: Duration = Duration::from_secs(24 * 3600);
+
+/// How long SVIDs live where nothing is said.
+pub(super) const DEFAULT_SVID: Duration = Duration::from_secs(3600);
