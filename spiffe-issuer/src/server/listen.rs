@@ -72,7 +72,8 @@ pub(super) async fn serve_tcp(
     api: Api,
     stop: Shutdown,
 ) -> Result<(), TaskError> {
-    info!(address = ?listener.local_addr(), network = "tcp", "Starting Server APIs");
+    let address = listener.local_addr()?;
+    info!(%address, network = "tcp", "Starting Server APIs");
     server()
         .max_connection_age(MAX_AGE)
         .layer(api.stack())
@@ -93,7 +94,9 @@ pub(super) async fn serve_unix(
     health: Health,
     stop: Shutdown,
 ) -> Result<(), TaskError> {
-    info!(address = ?listener.local_addr(), network = "unix", "Starting Server APIs");
+    let address = listener.local_addr()?;
+    let address = address.as_pathname().unwrap_or(Path::new("")).display();
+    info!(%address, network = "unix", "Starting Server APIs");
     let (reporter, service) = health_reporter();
     let served = server()
         .layer(api.stack())

@@ -10,6 +10,7 @@ pub mod config;
 mod dns_name;
 pub mod entries;
 pub mod entry_cache;
+mod ids;
 mod listen;
 pub mod nodes;
 pub mod own_identity;

@@ -11,8 +11,8 @@ use tokio::task::spawn_blocking;
 use super::ca::csr::{CsrError, MintRequest, proven_public_key};
 use super::ca::{Authorities, CaError, Leaf};
 use super::dns_name::{self, DnsNameError};
-use super::entries::{IdRuleError, workload_id};
 use super::entry_cache::EntryCache;
+use super::ids::{IdRuleError, workload_id};
 use super::nodes::AgentCaller;
 use crate::domain::{Entry, EntryIdError, Fault, Kind};
 

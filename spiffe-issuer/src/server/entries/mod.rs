@@ -11,7 +11,6 @@ use crate::domain::{Entry, EntryFilter, EntryId, Fault, Kind, NewEntry, Page, Pa
 use crate::server::store::{Created, EntryStore, StoreError};
 
 pub use rules::RuleError;
-pub(super) use rules::{IdRuleError, workload_id};
 
 /// The registration entries of a trust domain.
 pub struct Entries {

@@ -1,9 +1,10 @@
 //! What an entry may say in this trust domain. Some of the texts are known to clients.
 
-use spiffe_core::{SpiffeId, TrustDomain};
+use spiffe_core::TrustDomain;
 
 use crate::domain::NewEntry;
 use crate::server::dns_name::{self, DnsNameError};
+use crate::server::ids::{IdRuleError, member_id, workload_id};
 
 /// Checks what does not depend on other things in the store.
 pub(super) fn check(entry: &NewEntry, trust_domain: &TrustDomain) -> Result<(), RuleError> {
@@ -16,48 +17,6 @@ pub(super) fn check(entry: &NewEntry, trust_domain: &TrustDomain) -> Result<(), 
         stored_svid(entry)?;
     }
     Ok(dns_name::check_all(&entry.dns_names)?)
-}
-
-/// Checks that an ID can be that of a workload of ours.
-pub(in crate::server) fn workload_id(
-    id: &SpiffeId,
-    trust_domain: &TrustDomain,
-) -> Result<(), IdRuleError> {
-    let refused = |why| IdRuleError {
-        id: id.clone(),
-        wanted: "a workload in",
-        trust_domain: trust_domain.clone(),
-        why,
-    };
-    if !id.is_member_of(trust_domain) {
-        return Err(IdRuleError {
-            wanted: "a member of",
-            ..refused("")
-        });
-    }
-    match id.segments().next() {
-        None => Err(refused("; path is empty")),
-        Some("spire") => Err(refused("; path is in the reserved namespace")),
-        Some(_) => Ok(()),
-    }
-}
-
-/// Checks that an ID belongs to someone in our trust domain.
-pub(in crate::server) fn member_id(
-    id: &SpiffeId,
-    trust_domain: &TrustDomain,
-) -> Result<(), IdRuleError> {
-    let why = match (id.is_member_of(trust_domain), id.path()) {
-        (false, _) => "",
-        (true, "") => "; path is empty",
-        (true, _) => return Ok(()),
-    };
-    Err(IdRuleError {
-        id: id.clone(),
-        wanted: "a member of",
-        trust_domain: trust_domain.clone(),
-        why,
-    })
 }
 
 /// A store gets the SVID of an entry, so it is one store that must be meant, and there is nobody who
@@ -97,19 +56,11 @@ pub enum RuleError {
     StoreSelectors,
 }
 
-/// An ID that cannot stand where it does.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{id}\" is not {wanted} trust domain \"{trust_domain}\"{why}")]
-pub struct IdRuleError {
-    id: SpiffeId,
-    wanted: &'static str,
-    trust_domain: TrustDomain,
-    why: &'static str,
-}
-
 #[cfg(test)]
 mod tests {
     use std::error::Error;
+
+    use spiffe_core::SpiffeId;
 
     use super::*;
     use crate::server::entries::tests::entry;
@@ -179,15 +130,6 @@ mod tests {
             ),
         ] {
             assert_eq!(outcome, Err(why.to_owned()));
-        }
-    }
-
-    #[test]
-    fn only_a_whole_segment_is_reserved() {
-        for path in ["/spires", "/spire-x", "/a/spire"] {
-            let td = TrustDomain::from_static("td");
-            let id = SpiffeId::new(&td, path).unwrap();
-            assert_eq!(workload_id(&id, &td), Ok(()), "{path}");
         }
     }
 }

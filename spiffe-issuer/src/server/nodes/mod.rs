@@ -16,6 +16,7 @@ use tracing::info;
 use crate::attestation::node::NodeAttestor;
 use crate::domain::{AttestedNode, Fault, Kind, NodeFilter, Page, Paged};
 use crate::server::ca::Authorities;
+use crate::server::ids::{IdRuleError, agent_id};
 use crate::server::store::{DataStore, NodeStore, StoreError, TokenStore};
 
 pub use attest::{Admitted, AttestFailure};
@@ -71,6 +72,7 @@ impl Nodes {
     ///
     /// Where there is none, or the store fails.
     pub async fn find(&self, id: &SpiffeId) -> Result<AttestedNode, NodesError> {
+        agent_id(id, &self.trust_domain)?;
         let found = self.store.find_node(id).await?;
         found.ok_or(NodesError::NotFound)
     }
@@ -103,6 +105,7 @@ impl Nodes {
     ///
     /// Where there is none, or the store fails.
     pub async fn ban(&self, id: &SpiffeId) -> Result<(), NodesError> {
+        agent_id(id, &self.trust_domain)?;
         self.store.ban_node(id).await.map_err(not_found)?;
         info!(agent_id = %id, "Agent banned");
         Ok(())
@@ -114,6 +117,7 @@ impl Nodes {
     ///
     /// Where there is none, or the store fails.
     pub async fn delete(&self, id: &SpiffeId) -> Result<(), NodesError> {
+        agent_id(id, &self.trust_domain)?;
         let deleted = self.store.delete_node(id).await?;
         deleted.ok_or(NodesError::NotFound)?;
         info!(agent_id = %id, "Agent deleted");
@@ -144,6 +148,9 @@ fn not_found(error: StoreError) -> NodesError {
 /// Why something could not be done with a node. Some of the texts are known to clients.
 #[derive(Debug, thiserror::Error)]
 pub enum NodesError {
+    /// The ID is not that of an agent of ours.
+    #[error("invalid agent ID")]
+    Id(#[from] IdRuleError),
     /// There is no node of this ID.
     #[error("agent not found")]
     NotFound,
@@ -160,7 +167,7 @@ impl Fault for NodesError {
         match self {
             Self::NotFound => Kind::NotFound,
             Self::Store(error) => error.kind(),
-            Self::VersionTooLong => Kind::Invalid,
+            Self::Id(_) | Self::VersionTooLong => Kind::Invalid,
         }
     }
 }

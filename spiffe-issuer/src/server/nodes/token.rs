@@ -10,7 +10,7 @@ use super::Nodes;
 use crate::attestation::AttestError;
 use crate::attestation::node::TokenBook;
 use crate::domain::{AgentName, AgentNameError, Fault, JoinToken, Kind, TokenHash};
-use crate::server::entries::{IdRuleError, workload_id};
+use crate::server::ids::{IdRuleError, workload_id};
 use crate::server::store::{StoreError, TokenRecord, TokenStore};
 
 /// A join token that was made. It is told once, to whoever asked for it.

@@ -211,6 +211,37 @@ async fn a_banned_agent_stays_out_until_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn who_is_no_agent_cannot_be_asked_for() {
+    let world = World::new().await;
+    let mut operator = world.agents(local()).await;
+    let id = Some(wire::id_to_message(&spiffe_id!("spiffe://td/x")));
+    let get = GetAgentRequest {
+        id: id.clone(),
+        output_mask: None,
+    };
+    let text = "invalid agent ID: \"spiffe://td/x\" is not an agent in trust domain \"td\"; \
+                path is not in the agent namespace";
+    for refused in [
+        operator.get_agent(get).await.map(drop).unwrap_err(),
+        operator
+            .ban_agent(BanAgentRequest { id: id.clone() })
+            .await
+            .map(drop)
+            .unwrap_err(),
+        operator
+            .delete_agent(DeleteAgentRequest { id })
+            .await
+            .map(drop)
+            .unwrap_err(),
+    ] {
+        assert_eq!(told(&refused), (Code::InvalidArgument, text));
+    }
+    let nobody = GetAgentRequest::default();
+    let refused = operator.get_agent(nobody).await.unwrap_err();
+    assert_eq!(told(&refused), (Code::InvalidArgument, "id: must be set"));
+}
+
+#[tokio::test]
 async fn a_token_of_ones_own_choice_and_an_alias_are_kept() {
     let world = World::new().await;
     let mut operator = world.agents(local()).await;

@@ -4,6 +4,7 @@
 mod agents;
 mod callers;
 mod entries;
+mod log;
 mod svids;
 
 use std::net::SocketAddr;
@@ -186,7 +187,9 @@ impl World {
             step: Some(attest_agent_request::Step::Params(params)),
         };
         let answers = agents.attest_agent(tokio_stream::iter([request])).await?;
-        let answer = answers.into_inner().message().await?.unwrap();
+        let mut answers = answers.into_inner();
+        let answer = answers.message().await?.unwrap();
+        assert!(answers.message().await?.is_none(), "all is said");
         match answer.step.unwrap() {
             attest_agent_response::Step::Result(result) => Ok(chain(result.svid)),
             other => panic!("no challenge was to come: {other:?}"),
