@@ -1,0 +1,31 @@
+//! Sources: those who always have a snapshot.
+
+mod cell;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::snapshot::IdentitySnapshot;
+
+pub use cell::SnapshotCell;
+
+/// Something that always has a snapshot to show.
+pub trait IdentitySource: Send + Sync + 'static {
+    /// The latest snapshot. Never waits, never fails.
+    fn snapshot(&self) -> Arc<IdentitySnapshot>;
+
+    /// A receiver that wakes at each replacement and tells the generation. Only
+    /// [`snapshot`](Self::snapshot) says what it holds.
+    fn subscribe(&self) -> watch::Receiver<u64>;
+}
+
+impl<S: IdentitySource + ?Sized> IdentitySource for Arc<S> {
+    fn snapshot(&self) -> Arc<IdentitySnapshot> {
+        (**self).snapshot()
+    }
+
+    fn subscribe(&self) -> watch::Receiver<u64> {
+        (**self).subscribe()
+    }
+}

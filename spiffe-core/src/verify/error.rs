@@ -1,0 +1,40 @@
+//! Why a peer is not who it claims to be.
+
+use crate::TrustDomain;
+use crate::x509::X509Error;
+
+/// Why a chain proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The path from leaf to authority breaks a rule of RFC 5280.
+    #[error("the certificate chain does not hold: {0}")]
+    Chain(#[source] webpki::Error),
+    /// A certificate of the path has expired.
+    #[error("a certificate of the chain has expired")]
+    Expired,
+    /// The leaf is no X.509-SVID.
+    #[error("the peer's certificate is no X.509-SVID: {0}")]
+    Leaf(#[from] X509Error),
+    /// The bundle of the peer's trust domain has no authority that may sign now.
+    #[error("no authority of trust domain {0} is valid")]
+    NoAuthority(TrustDomain),
+    /// The peer sent no certificate.
+    #[error("the peer sent no certificate")]
+    NoCertificate,
+    /// A certificate of the path is not valid yet.
+    #[error("a certificate of the chain is not valid yet")]
+    NotYetValid,
+    /// The peer sent more certificates than any chain needs.
+    #[error("the peer sent more than {limit} certificates")]
+    TooManyCertificates {
+        /// How many are looked at.
+        limit: usize,
+    },
+    /// No authority of the peer's trust domain signed the chain.
+    #[error("the chain does not lead to an authority of trust domain {0}")]
+    UnknownAuthority(TrustDomain),
+    /// There is no bundle for the peer's trust domain.
+    #[error("there is no bundle for the peer's trust domain {0}")]
+    UnknownTrustDomain(TrustDomain),
+}

@@ -1,0 +1,12 @@
+//! Proofs: what has been checked is a type that only the check can make.
+
+mod error;
+mod peer;
+mod x509;
+
+pub use error::VerifyError;
+pub use peer::{Peer, Role};
+pub use x509::x509_peer;
+
+#[cfg(feature = "tls")]
+pub(crate) use x509::x509_peer_with;

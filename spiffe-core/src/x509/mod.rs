@@ -1,0 +1,18 @@
+//! X.509-SVIDs and what they are made of.
+
+mod certificate;
+mod error;
+mod facts;
+mod key;
+mod svid;
+
+pub use certificate::Certificate;
+pub use error::X509Error;
+pub use key::{KeyKind, PrivateKey, PublicKey};
+pub use svid::X509Svid;
+
+/// One PEM block with this label (RFC 7468).
+fn to_pem(label: &str, der: &[u8]) -> String {
+    // It fails only for lengths that overflow, which no certificate or key in memory has.
+    pem_rfc7468::encode_string(label, pem_rfc7468::LineEnding::LF, der).unwrap_or_default()
+}
