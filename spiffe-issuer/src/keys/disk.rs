@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use spiffe_core::x509::{KeyKind, PrivateKey};
 use tokio::task::spawn_blocking;
+use tracing::warn;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::memory::{SoftwareKey, make};
@@ -164,11 +165,29 @@ fn read(path: &Path) -> Result<Keys, KeyError> {
             mode,
         });
     }
+    warn_of_loose_directory(path);
     let mut text = Zeroizing::new(Vec::new());
     file.take(MAX_LEN)
         .read_to_end(&mut text)
         .map_err(unreadable)?;
     parse(path, &text)
+}
+
+/// Whoever may write the directory can put another file in the place of this one. SPIRE makes its
+/// directories 0755, which is fine; what is looser is the operator's to decide.
+fn warn_of_loose_directory(path: &Path) {
+    let directory = path
+        .parent()
+        .and_then(|directory| directory.metadata().ok());
+    let mode = directory.map_or(0, |directory| directory.mode() & 0o7777);
+    // In a directory like /tmp (sticky) only its owner can replace a file.
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        warn!(
+            path = %path.display(),
+            mode = format_args!("{mode:04o}"),
+            "Others than the owner may write the directory of the key file"
+        );
+    }
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<Keys, KeyError> {

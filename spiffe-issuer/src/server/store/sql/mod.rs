@@ -5,7 +5,7 @@
 //! connections of their own and never wait for the writer.
 //!
 //! The statements are such that PostgreSQL understands them as well; what differs between the two is
-//! in [`connect`], [`schema`] and [`session`].
+//! in `connect`, `schema` and `session`.
 
 mod bundles;
 mod changes;
