@@ -9,6 +9,9 @@ use crate::domain::{Denial, Fault, Kind};
 /// Why the store did not do what was asked; nothing was changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The database did not answer in time, or is closed.
+    #[error("the database did not answer")]
+    Away(#[source] sqlx::Error),
     /// It is not at the revision that it was read at.
     #[error("it was changed by someone else meanwhile")]
     Conflict,
@@ -119,7 +122,9 @@ impl Fault for StoreError {
             Self::NodeBanned => Kind::Denied,
             Self::NotFound => Kind::NotFound,
             Self::NoBundle(_) | Self::TokenExpired | Self::TokenUnknown => Kind::Invalid,
-            Self::Full { .. } | Self::Locked { .. } | Self::ReadOnly { .. } => Kind::Unavailable,
+            Self::Away(_) | Self::Full { .. } | Self::Locked { .. } | Self::ReadOnly { .. } => {
+                Kind::Unavailable
+            }
             Self::Corrupt { .. }
             | Self::Database(_)
             | Self::Decode { .. }

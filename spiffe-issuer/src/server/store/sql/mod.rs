@@ -119,6 +119,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_closed_store_is_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.sqlite3");
+        let at = path.to_str().unwrap().parse().unwrap();
+        let store = SqlStore::open(&at).await.unwrap();
+        store.close().await;
+        let refused = store.create_entries(vec![entry(0)], NOW).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Away(_)), "{refused:?}");
+        assert_eq!(refused.kind(), Kind::Unavailable);
+    }
+
+    #[tokio::test]
     async fn a_file_that_another_process_holds_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.sqlite3");

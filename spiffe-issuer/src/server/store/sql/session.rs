@@ -95,6 +95,12 @@ impl<C> fmt::Debug for Session<C> {
 
 /// The error by its cause, as far as SQLite's result code tells it.
 pub(super) fn named(error: sqlx::Error, path: &Path) -> StoreError {
+    if matches!(
+        error,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed
+    ) {
+        return StoreError::Away(error);
+    }
     let path = path.to_owned();
     match primary_code(&error) {
         Some(BUSY | LOCKED) => StoreError::Locked {
