@@ -185,7 +185,7 @@ fn read_time(validity: &mut SliceReader<'_>) -> der::Result<SystemTime> {
 }
 
 /// Where `part`, a slice of `whole`, lies in it.
-fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
+pub(super) fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = part.as_ptr().addr() - whole.as_ptr().addr();
     start..start + part.len()
 }
@@ -198,7 +198,7 @@ const fn context(number: u32) -> Tag {
 }
 
 /// Reading a value of one known tag.
-trait ReadTagged<'a>: Sized {
+pub(super) trait ReadTagged<'a>: Sized {
     fn read_tagged(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<Self>;
 }
 

@@ -1,6 +1,7 @@
 //! Keys: private ones, which are zeroed when dropped and never printed, and public ones.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -9,13 +10,14 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair,
 };
-use der::asn1::BitStringRef;
-use der::{Reader, SliceReader};
+use der::asn1::{AnyRef, BitStringRef};
+use der::{Reader, SliceReader, Tag};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
 use super::X509Error;
+use super::facts::{ReadTagged, range_within};
 
 /// A private key, kept as unencrypted PKCS#8. Cheap to clone.
 #[derive(Clone)]
@@ -191,6 +193,7 @@ fn rsa_pkcs8(pair: &RsaKeyPair) -> Result<Zeroizing<Vec<u8>>, X509Error> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PublicKey {
     spki: Arc<[u8]>,
+    algorithm: Range<usize>,
     bits_at: usize,
 }
 
@@ -204,18 +207,18 @@ impl PublicKey {
     pub fn from_spki_der(spki: &[u8]) -> Result<Self, X509Error> {
         let read = || {
             let mut outer = SliceReader::new(spki)?;
-            let bits = outer.sequence(|fields| {
-                fields.tlv_bytes()?;
-                fields.decode::<BitStringRef<'_>>()
+            let (algorithm, bits) = outer.sequence(|fields| {
+                let algorithm = AnyRef::read_tagged(fields, Tag::Sequence)?.value();
+                Ok::<_, der::Error>((algorithm, fields.decode::<BitStringRef<'_>>()?))
             })?;
             outer.finish()?;
-            bits.as_bytes()
-                .map(<[u8]>::len)
-                .ok_or_else(|| der::ErrorKind::Failed.into())
+            let bits = bits.as_bytes().ok_or(der::ErrorKind::Failed)?;
+            Ok((algorithm, bits.len()))
         };
-        let bits_len = read().map_err(|_: der::Error| X509Error::PublicKey)?;
+        let (algorithm, bits_len) = read().map_err(|_: der::Error| X509Error::PublicKey)?;
         Ok(Self {
             spki: spki.into(),
+            algorithm: range_within(spki, algorithm),
             bits_at: spki.len() - bits_len,
         })
     }
@@ -224,6 +227,13 @@ impl PublicKey {
     #[must_use]
     pub fn spki_der(&self) -> &[u8] {
         &self.spki
+    }
+
+    /// What sort of key it is: the content of its `AlgorithmIdentifier`, to be compared with those of
+    /// `rustls_pki_types::alg_id`.
+    #[must_use]
+    pub fn algorithm(&self) -> &[u8] {
+        &self.spki[self.algorithm.clone()]
     }
 
     /// The key itself: the content of the bit string, which key identifiers are hashed from (RFC
@@ -242,6 +252,8 @@ impl fmt::Debug for PublicKey {
 
 #[cfg(test)]
 mod tests {
+    use rustls_pki_types::alg_id;
+
     use super::*;
 
     #[test]
@@ -268,6 +280,21 @@ mod tests {
         }
         let why = PrivateKey::from_pem(b"nothing").unwrap_err();
         assert_eq!(why.to_string(), "the PEM text holds no PKCS#8 private key");
+    }
+
+    #[test]
+    fn a_public_key_tells_what_sort_it_is() {
+        for (kind, algorithm) in [
+            (KeyKind::EcP256, alg_id::ECDSA_P256),
+            (KeyKind::EcP384, alg_id::ECDSA_P384),
+            (KeyKind::Rsa2048, alg_id::RSA_ENCRYPTION),
+        ] {
+            let key = PrivateKey::generate(kind).unwrap();
+            assert_eq!(key.public_key().algorithm(), algorithm.as_ref(), "{kind:?}");
+        }
+        // No sort and no key in it, which is for those to refuse who would use it.
+        let empty = PublicKey::from_spki_der(&[0x30, 5, 0x30, 0, 3, 1, 0]).unwrap();
+        assert!(empty.algorithm().is_empty() && empty.key_bits().is_empty());
     }
 
     #[test]
