@@ -2,9 +2,11 @@
 
 #[cfg(feature = "agent")]
 pub mod agent;
+pub mod attestation;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod keys;
 pub mod plugin;
 pub mod proto;
 pub mod runtime;
