@@ -9,6 +9,8 @@ pub mod proto;
 mod snapshot;
 #[cfg(feature = "source")]
 pub mod source;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod verify;
 pub mod x509;
 
