@@ -10,4 +10,6 @@ pub mod keys;
 pub mod plugin;
 pub mod proto;
 pub mod runtime;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod wire;

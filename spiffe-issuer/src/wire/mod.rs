@@ -3,6 +3,7 @@
 //! Server, agent and command line all read and write their messages here. What a message says
 //! wrong is told with the path of the field; what it ought to say is for the nouns to decide.
 
+pub mod bundle;
 pub mod entry;
 mod field;
 mod mask;
