@@ -11,6 +11,8 @@ mod snapshot;
 pub mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod verify;
 pub mod x509;
 

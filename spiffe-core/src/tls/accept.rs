@@ -1,0 +1,84 @@
+//! From accepted IO to a stream with a peer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::{HandshakeError, PeerStream, verdict};
+
+/// Does the server's side of handshakes, over any IO. Cheap to clone.
+#[derive(Clone)]
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    handshake_timeout: Duration,
+}
+
+/// Who has come in, where a client may do without a certificate.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a client has a certificate or has none"
+)]
+pub enum Arrival<IO> {
+    /// A client without a certificate.
+    Anonymous(TlsStream<IO>),
+    /// A client that proved who it is.
+    Peer(PeerStream<IO>),
+}
+
+impl Acceptor {
+    pub(super) fn new(config: Arc<rustls::ServerConfig>, handshake_timeout: Duration) -> Self {
+        Self {
+            tls: config.into(),
+            handshake_timeout,
+        }
+    }
+
+    /// Does one handshake with a client that must prove who it is.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no stream; the connection is closed then.
+    pub async fn accept<IO>(&self, io: IO) -> Result<PeerStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.accept_any(io).await? {
+            Arrival::Peer(stream) => Ok(stream),
+            Arrival::Anonymous(_) => Err(HandshakeError::NoPeer),
+        }
+    }
+
+    /// Does one handshake with a client that may do without a certificate, where
+    /// [`client_auth_optional`](super::ServerTls::client_auth_optional) says so.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no stream; the connection is closed then.
+    pub async fn accept_any<IO>(&self, io: IO) -> Result<Arrival<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let handshake = verdict::of(self.tls.accept(io));
+        let (outcome, verdict) = timeout(self.handshake_timeout, handshake)
+            .await
+            .map_err(|_| HandshakeError::TimedOut(self.handshake_timeout))?;
+        match (outcome, verdict) {
+            (_, Some(Err(refused))) => Err(refused),
+            (Err(error), _) => Err(HandshakeError::Failed(error)),
+            (Ok(stream), Some(Ok(peer))) => Ok(Arrival::Peer(PeerStream::new(stream, peer))),
+            (Ok(stream), None) => Ok(Arrival::Anonymous(stream)),
+        }
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor").finish_non_exhaustive()
+    }
+}

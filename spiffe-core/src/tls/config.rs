@@ -1,0 +1,259 @@
+//! What a server or client does in a handshake, and the rustls configuration of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::NoServerSessionStorage;
+use rustls::time_provider::TimeProvider;
+use rustls::version::TLS13;
+use rustls_pki_types::UnixTime;
+
+use super::judge::Judge;
+use super::presenter::Presenter;
+use super::{Acceptor, Connector};
+use crate::authorizer::Authorizer;
+use crate::clock::{Clock, SystemClock};
+use crate::source::IdentitySource;
+use crate::verify::Role;
+
+/// Server and client configurations from any source.
+pub trait SourceExt: IdentitySource {
+    /// A server with this source's identity that lets pass whom `allow` lets pass.
+    fn server(&self, allow: impl Authorizer) -> ServerTls;
+
+    /// A client with this source's identity that talks to whom `allow` lets pass.
+    fn client(&self, allow: impl Authorizer) -> ClientTls;
+}
+
+impl<S: IdentitySource + Clone> SourceExt for S {
+    fn server(&self, allow: impl Authorizer) -> ServerTls {
+        ServerTls::new(Arc::new(self.clone()), allow)
+    }
+
+    fn client(&self, allow: impl Authorizer) -> ClientTls {
+        ClientTls::new(Arc::new(self.clone()), allow)
+    }
+}
+
+/// The server's side of mutual TLS.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    side: Side,
+    client_may_be_anonymous: bool,
+    max_pending_handshakes: usize,
+}
+
+impl ServerTls {
+    /// A server with the identity of `source` that lets pass whom `allow` lets pass.
+    pub fn new(source: Arc<dyn IdentitySource>, allow: impl Authorizer) -> Self {
+        Self {
+            side: Side::new(source, allow),
+            client_may_be_anonymous: false,
+            max_pending_handshakes: 1024,
+        }
+    }
+
+    /// Offers these application protocols (ALPN), the preferred one first.
+    #[must_use]
+    pub fn alpn<'a>(mut self, protocols: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        self.side.alpn = protocols.into_iter().map(<[u8]>::to_vec).collect();
+        self
+    }
+
+    /// Lets clients without a certificate in; one that is presented must be good all the same.
+    /// Such clients come out of [`Acceptor::accept_any`] only.
+    #[must_use]
+    pub fn client_auth_optional(mut self) -> Self {
+        self.client_may_be_anonymous = true;
+        self
+    }
+
+    /// Takes the time of day from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.side.clock = clock;
+        self
+    }
+
+    /// How long a handshake may take: 10 seconds where nothing else is said.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.side.handshake_timeout = timeout;
+        self
+    }
+
+    /// How many handshakes a listener carries on at a time: 1024 where nothing else is said.
+    #[must_use]
+    pub fn max_pending_handshakes(mut self, limit: usize) -> Self {
+        self.max_pending_handshakes = limit.max(1);
+        self
+    }
+
+    /// The limit that [`max_pending_handshakes`](Self::max_pending_handshakes) set.
+    #[must_use]
+    pub fn pending_handshakes_limit(&self) -> usize {
+        self.max_pending_handshakes
+    }
+
+    /// What makes streams with a peer out of accepted IO.
+    #[must_use]
+    pub fn acceptor(&self) -> Acceptor {
+        Acceptor::new(self.clone().into_rustls(), self.side.handshake_timeout)
+    }
+
+    /// The bare rustls configuration. It presents, verifies and authorizes; the verified peer is to
+    /// be read off the connection by whoever drives it.
+    #[must_use]
+    pub fn into_rustls(self) -> Arc<rustls::ServerConfig> {
+        let judge = Arc::new(self.side.judge(Role::Client, !self.client_may_be_anonymous));
+        let presenter = Arc::new(self.side.presenter());
+        let builder = rustls::ServerConfig::builder_with_details(
+            self.side.provider.clone(),
+            Arc::new(ClockTime(self.side.clock.clone())),
+        );
+        let mut config = with_tls13(builder.with_protocol_versions(&[&TLS13]))
+            .with_client_cert_verifier(judge)
+            .with_cert_resolver(presenter);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.alpn_protocols = self.side.alpn;
+        Arc::new(config)
+    }
+}
+
+/// The client's side of mutual TLS.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    side: Side,
+}
+
+impl ClientTls {
+    /// A client with the identity of `source` that talks to whom `allow` lets pass.
+    pub fn new(source: Arc<dyn IdentitySource>, allow: impl Authorizer) -> Self {
+        Self {
+            side: Side::new(source, allow),
+        }
+    }
+
+    /// Asks for these application protocols (ALPN), the preferred one first.
+    #[must_use]
+    pub fn alpn<'a>(mut self, protocols: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        self.side.alpn = protocols.into_iter().map(<[u8]>::to_vec).collect();
+        self
+    }
+
+    /// Takes the time of day from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.side.clock = clock;
+        self
+    }
+
+    /// How long a handshake may take: 10 seconds where nothing else is said.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.side.handshake_timeout = timeout;
+        self
+    }
+
+    /// What makes streams with a peer out of connected IO.
+    #[must_use]
+    pub fn connector(&self) -> Connector {
+        Connector::new(self.clone().into_rustls(), self.side.handshake_timeout)
+    }
+
+    /// The bare rustls configuration. It presents, verifies and authorizes; no server name is sent
+    /// or checked, because the peer's name is its SPIFFE ID.
+    #[must_use]
+    pub fn into_rustls(self) -> Arc<rustls::ClientConfig> {
+        let judge = Arc::new(self.side.judge(Role::Server, true));
+        let presenter = Arc::new(self.side.presenter());
+        let builder = rustls::ClientConfig::builder_with_details(
+            self.side.provider.clone(),
+            Arc::new(ClockTime(self.side.clock.clone())),
+        );
+        let mut config = with_tls13(builder.with_protocol_versions(&[&TLS13]))
+            .dangerous()
+            .with_custom_certificate_verifier(judge)
+            .with_client_cert_resolver(presenter);
+        config.resumption = rustls::client::Resumption::disabled();
+        config.enable_sni = false;
+        config.alpn_protocols = self.side.alpn;
+        Arc::new(config)
+    }
+}
+
+/// What both sides have.
+#[derive(Clone)]
+struct Side {
+    source: Arc<dyn IdentitySource>,
+    allow: Arc<dyn Authorizer>,
+    clock: Arc<dyn Clock>,
+    provider: Arc<CryptoProvider>,
+    alpn: Vec<Vec<u8>>,
+    handshake_timeout: Duration,
+}
+
+impl Side {
+    fn new(source: Arc<dyn IdentitySource>, allow: impl Authorizer) -> Self {
+        Self {
+            source,
+            allow: Arc::new(allow),
+            clock: Arc::new(SystemClock),
+            // Never the process's default: two crates would fight about it.
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            alpn: Vec::new(),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+
+    fn judge(&self, peer: Role, mandatory: bool) -> Judge {
+        Judge {
+            source: self.source.clone(),
+            allow: self.allow.clone(),
+            algorithms: self.provider.signature_verification_algorithms,
+            peer,
+            mandatory,
+        }
+    }
+
+    fn presenter(&self) -> Presenter {
+        Presenter::new(
+            self.source.clone(),
+            self.clock.clone(),
+            self.provider.key_provider,
+        )
+    }
+}
+
+impl fmt::Debug for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Side")
+            .field("handshake_timeout", &self.handshake_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Our clock, for rustls.
+#[derive(Debug)]
+struct ClockTime(Arc<dyn Clock>);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        self.0
+            .now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .map(UnixTime::since_unix_epoch)
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "the provider is ours, and it has TLS 1.3"
+)]
+fn with_tls13<T>(built: Result<T, rustls::Error>) -> T {
+    built.expect("aws-lc-rs has TLS 1.3")
+}

@@ -1,0 +1,59 @@
+//! From connected IO to a stream with a peer.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::{HandshakeError, PeerStream, verdict};
+
+/// Does the client's side of handshakes, over any IO. Cheap to clone.
+#[derive(Clone)]
+pub struct Connector {
+    tls: TlsConnector,
+    handshake_timeout: Duration,
+}
+
+impl Connector {
+    pub(super) fn new(config: Arc<rustls::ClientConfig>, handshake_timeout: Duration) -> Self {
+        Self {
+            tls: config.into(),
+            handshake_timeout,
+        }
+    }
+
+    /// Does one handshake.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no stream; the connection is closed then.
+    pub async fn connect<IO>(&self, io: IO) -> Result<PeerStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        // rustls wants a name. It is neither sent nor checked, and no session is kept under it.
+        let name = ServerName::from(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let handshake = verdict::of(self.tls.connect(name, io));
+        let (outcome, verdict) = timeout(self.handshake_timeout, handshake)
+            .await
+            .map_err(|_| HandshakeError::TimedOut(self.handshake_timeout))?;
+        match (outcome, verdict) {
+            (_, Some(Err(refused))) => Err(refused),
+            (Err(error), _) => Err(HandshakeError::Failed(error)),
+            (Ok(stream), Some(Ok(peer))) => Ok(PeerStream::new(stream, peer)),
+            // A server always presents a certificate; without a verdict nothing is proven.
+            (Ok(_), None) => Err(HandshakeError::NoPeer),
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,161 @@
+//! The verifier of both sides: it judges with the snapshot of this handshake.
+
+use std::fmt;
+use std::iter;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::HandshakeError;
+use super::verdict;
+use crate::authorizer::Authorizer;
+use crate::source::IdentitySource;
+use crate::verify::{Peer, Role, x509_peer_with};
+
+pub(super) struct Judge {
+    pub(super) source: Arc<dyn IdentitySource>,
+    pub(super) allow: Arc<dyn Authorizer>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    /// Which side the peer is on.
+    pub(super) peer: Role,
+    pub(super) mandatory: bool,
+}
+
+impl Judge {
+    fn judge(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let verdict = self.verify(leaf, intermediates, now);
+        let told = match &verdict {
+            Ok(_) => Ok(()),
+            Err(refused) => {
+                tracing::info!(error = %refused, "peer refused");
+                Err(refused.alert())
+            }
+        };
+        verdict::note(verdict);
+        told
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Peer, HandshakeError> {
+        // One snapshot for the whole verdict: a rotation meanwhile is the next handshake's matter.
+        let snapshot = self.source.snapshot();
+        let chain = iter::once(leaf).chain(intermediates);
+        let chain: Vec<_> = chain
+            .map(|der| CertificateDer::from(der.as_ref()))
+            .collect();
+        let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        let peer = x509_peer_with(
+            self.algorithms.all,
+            &chain,
+            snapshot.bundles(),
+            self.peer,
+            now,
+        )?
+        .judged_at(snapshot.generation());
+        self.allow.authorize(&peer)?;
+        Ok(peer)
+    }
+}
+
+impl ClientCertVerifier for Judge {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    /// None: rustls wants them borrowed from the verifier, a snapshot cannot give that, and no
+    /// hints mean any authority (RFC 8446 section 4.2.4). It also keeps our trust domains to us.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.judge(leaf, intermediates, now)
+            .map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for Judge {
+    /// The server's name is its SPIFFE ID; what it was dialled by proves nothing.
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.judge(leaf, intermediates, now)
+            .map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judge")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}

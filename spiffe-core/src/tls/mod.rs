@@ -1,0 +1,26 @@
+//! Mutual TLS with SPIFFE identities, over rustls.
+//!
+//! Start from [`SourceExt::server`] or [`SourceExt::client`]; an [`Authorizer`](crate::authorizer)
+//! is a required argument of both. What they make can be used in three ways: the [`Acceptor`] and
+//! [`Connector`] here work over any IO and hand out a stream with its [`Peer`](crate::Peer);
+//! `spiffe-hyper` and `spiffe-tonic` put servers and clients on top of them; and `into_rustls`
+//! gives the bare configuration to whatever else takes one.
+//!
+//! A configuration is built once and reads the source's snapshot at each handshake: there is
+//! nothing to reload. Sessions are never resumed, because rustls does not ask a verifier about a
+//! resumed one, and a trust bundle may have changed since.
+
+mod accept;
+mod config;
+mod connect;
+mod error;
+mod judge;
+mod presenter;
+mod stream;
+mod verdict;
+
+pub use accept::{Acceptor, Arrival};
+pub use config::{ClientTls, ServerTls, SourceExt};
+pub use connect::Connector;
+pub use error::HandshakeError;
+pub use stream::PeerStream;
