@@ -136,7 +136,11 @@ fn explain(error: webpki::Error, trust_domain: TrustDomain) -> VerifyError {
     match error {
         webpki::Error::CertExpired { .. } => VerifyError::Expired,
         webpki::Error::CertNotValidYet { .. } => VerifyError::NotYetValid,
-        webpki::Error::UnknownIssuer => VerifyError::UnknownAuthority(trust_domain),
+        // The authorities of a trust domain often share one name, so somebody else's chain shows as
+        // a signature that does not fit.
+        webpki::Error::InvalidSignatureForPublicKey | webpki::Error::UnknownIssuer => {
+            VerifyError::UnknownAuthority(trust_domain)
+        }
         other => VerifyError::Chain(other),
     }
 }
