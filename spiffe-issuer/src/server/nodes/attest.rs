@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::Nodes;
 use crate::attestation::AttestError;
-use crate::attestation::node::{Challenger, Verdict};
+use crate::attestation::node::{Challenger, Verdict, join_token};
 use crate::domain::{
     AttestedNode, Denial, Fault, Kind, Selector, SelectorError, SelectorSet, Serial,
 };
@@ -46,7 +46,11 @@ impl Nodes {
             return Err(AttestFailure::NoAttestor(attestor.to_owned()));
         };
         let key = csr::public_key(csr)?;
-        let verdict = judge.attest(claim, &key, agent, self.clock.now()).await?;
+        let verdict = judge.attest(claim, &key, agent, self.clock.now()).await;
+        let verdict = verdict.map_err(|source| AttestFailure::Attest {
+            attestor: name,
+            source,
+        })?;
         let id = verdict.name.to_id(&self.trust_domain, name)?;
         self.refuse_banned(&id).await?;
         let chain = self.sign(&id, key).await?;
@@ -112,8 +116,13 @@ impl Nodes {
 #[derive(Debug, thiserror::Error)]
 pub enum AttestFailure {
     /// The claim does not stand.
-    #[error("failed to attest")]
-    Attest(#[from] AttestError),
+    #[error("{}", refused_by(attestor))]
+    Attest {
+        /// Who judged it.
+        attestor: &'static str,
+        /// What it says.
+        source: AttestError,
+    },
     /// Signing failed.
     #[error("failed to sign the agent SVID")]
     Ca(#[from] CaError),
@@ -134,10 +143,19 @@ pub enum AttestFailure {
     Store(#[from] StoreError),
 }
 
+/// How clients know the words of an attestor: SPIRE judges join tokens itself, and all else in
+/// plugins.
+fn refused_by(attestor: &str) -> String {
+    match attestor {
+        join_token::NAME => "failed to attest".to_owned(),
+        plugin => format!("nodeattestor({plugin})"),
+    }
+}
+
 impl Fault for AttestFailure {
     fn kind(&self) -> Kind {
         match self {
-            Self::Attest(error) => error.kind(),
+            Self::Attest { source, .. } => source.kind(),
             Self::Ca(error) => error.kind(),
             Self::Csr(error) => error.kind(),
             Self::Name(_) => Kind::Denied,
@@ -150,7 +168,10 @@ impl Fault for AttestFailure {
     // This text is known without what stands before the others.
     fn told(&self) -> Option<String> {
         match self {
-            Self::Attest(error @ AttestError::TokenExpired) => Some(error.to_string()),
+            Self::Attest {
+                source: error @ AttestError::TokenExpired,
+                ..
+            } => Some(error.to_string()),
             Self::Store(error @ StoreError::TokenExpired) => Some(error.to_string()),
             _ => None,
         }
