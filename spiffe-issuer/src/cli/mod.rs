@@ -2,4 +2,6 @@
 
 pub mod flags;
 pub mod output;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod values;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use spiffe_core::authorizer::anyone;
+use spiffe_core::clock::Clock;
 use spiffe_core::source::IdentitySource;
 use spiffe_core::tls::{Acceptor, Arrival, ServerTls};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -53,11 +54,11 @@ pub(super) async fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> 
 
 /// Does TLS with the server's own identity, whatever that is at each handshake. A client may stay
 /// anonymous; one that shows a certificate has to be verified. What each may do is decided later.
-#[must_use]
-pub(super) fn acceptor(identity: Arc<dyn IdentitySource>) -> Acceptor {
+pub(super) fn acceptor(identity: Arc<dyn IdentitySource>, clock: Arc<dyn Clock>) -> Acceptor {
     ServerTls::new(identity, anyone())
-        .alpn(["h2"])
-        .handshake_timeout(HANDSHAKE)
+        .alpn([&b"h2"[..]])
+        .client_auth_optional()
+        .clock(clock)
         .acceptor()
 }
 
@@ -326,9 +327,6 @@ const MODES: Modes = Modes {
 /// After this long agents connect anew, so that servers share the load, and trust that was taken
 /// away ends connections too.
 const MAX_AGE: Duration = Duration::from_secs(180);
-
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How many handshakes go on at a time.
 const MAX_HANDSHAKES: usize = 512;

@@ -1,4 +1,6 @@
 //! The server: what attests nodes, keeps entries, and issues.
+//!
+//! This is the one place where its parts meet.
 
 pub mod api;
 pub mod built_ins;
@@ -9,8 +11,240 @@ mod dns_name;
 pub mod entries;
 pub mod entry_cache;
 mod ids;
+mod listen;
 pub mod nodes;
 pub mod own_identity;
 pub mod prune;
 pub mod store;
 pub mod svids;
+
+use std::fs::DirBuilder;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use spiffe_core::clock::Clock;
+use spiffe_core::{SpiffeId, TrustDomain};
+use tracing::info;
+
+use self::api::{Api, Parts};
+use self::bundles::Bundles;
+use self::ca::{Authorities, CaError, CaManager};
+use self::config::ServerConfig;
+use self::entries::Entries;
+use self::entry_cache::{CacheError, Follower};
+use self::nodes::{Nodes, StoredTokens};
+use self::own_identity::{OwnIdentity, OwnIdentityConfig, OwnIdentityError};
+use self::store::{SharedStore, StoreError};
+use self::svids::Svids;
+use crate::config::Issues;
+use crate::domain::{EntryFilter, Page};
+use crate::runtime::health::Health;
+use crate::runtime::{Shutdown, Stopped, Supervisor, TaskError};
+
+pub use listen::ListenError;
+
+/// A server that can serve: it has its sockets, and its authority can sign.
+#[derive(Debug)]
+pub struct Server {
+    parts: Supervisor,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Makes the parts and puts them together.
+    ///
+    /// What can fail without leaving a trace comes first: a server that cannot start makes no key.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it from starting.
+    pub async fn start(config: ServerConfig, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let trust_domain = config.trust_domain.clone();
+        info!(%trust_domain, data_dir = %config.data_dir.display(), "Configured");
+        let plugins = config.make_plugins(clock.clone())?;
+        make_data_dir(&config.data_dir)?;
+        let tcp = listen::bind_tcp(config.listen).await?;
+        let address = tcp.local_addr().map_err(|source| ListenError::Bind {
+            address: config.listen,
+            source,
+        })?;
+        let unix = listen::bind_unix(&config.socket_path).await?;
+
+        let store = plugins.store.open().await?;
+        refuse_foreign(&store, &trust_domain).await?;
+        let authorities = Authorities::none();
+        let ca = CaManager::start(
+            config.ca,
+            plugins.keys,
+            store.clone(),
+            authorities.clone(),
+            clock.clone(),
+        )
+        .await?;
+        let follower = Follower::load(store.clone(), &trust_domain).await?;
+        let identity = OwnIdentity::start(
+            OwnIdentityConfig {
+                trust_domain: trust_domain.clone(),
+                lifetime: config.x509_svid_ttl,
+                foreign: config.api.foreign_domains(&trust_domain),
+            },
+            authorities.clone(),
+            store.clone(),
+            clock.clone(),
+        )
+        .await?;
+
+        let book = Arc::new(StoredTokens(store.clone()));
+        let attestors = plugins.attestors.into_iter();
+        let attestors = attestors.map(|(name, make)| (name, make(book.clone())));
+        let nodes = Arc::new(Nodes::new(
+            trust_domain.clone(),
+            attestors.collect(),
+            authorities.clone(),
+            store.clone(),
+            clock.clone(),
+            config.nodes,
+        ));
+        let svids = Svids::new(
+            trust_domain.clone(),
+            follower.cache(),
+            authorities,
+            clock.clone(),
+            config.x509_svid_ttl,
+        );
+        let api = Api::new(
+            Parts {
+                bundles: Arc::new(Bundles::new(trust_domain.clone(), store.clone())),
+                entries: Arc::new(Entries::new(trust_domain, store.clone(), clock.clone())),
+                cache: follower.cache(),
+                nodes,
+                svids: Arc::new(svids),
+                trust: identity.source(),
+                clock: clock.clone(),
+            },
+            config.api,
+        );
+        let acceptor = listen::acceptor(identity.source(), clock.clone());
+
+        let health = Health::new();
+        let mut parts = Supervisor::new(GRACE);
+        let part = health.part("ca rotation");
+        parts.worker("ca rotation", |stop| ca.run(part, stop));
+        let part = health.part("entry cache");
+        parts.worker("entry cache", |stop| {
+            follower.run(clock.clone(), part, stop)
+        });
+        let part = health.part("server identity");
+        parts.worker("server identity", |stop| identity.run(part, stop));
+        let part = health.part("pruning");
+        parts.worker("pruning", |stop| prune::run(store, clock, part, stop));
+        let local = api.clone();
+        parts.listener("api", |stop| listen::serve_tcp(tcp, acceptor, api, stop));
+        parts.listener("local api", |stop| {
+            listen::serve_unix(unix, local, health, stop)
+        });
+        Ok(Self { parts, address })
+    }
+
+    /// Where it serves everyone; this tells the port where the system was to choose one.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Adds work that goes on for as long as the server does.
+    pub fn worker<F>(&mut self, name: &'static str, task: impl FnOnce(Shutdown) -> F)
+    where
+        F: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        self.parts.worker(name, task);
+    }
+
+    /// Serves until `signal` is done.
+    ///
+    /// # Errors
+    ///
+    /// The part that ended before that.
+    pub async fn run(self, signal: impl Future<Output = ()>) -> Result<(), Stopped> {
+        let outcome = self.parts.run(signal).await;
+        info!("Server stopped");
+        outcome
+    }
+}
+
+/// Makes the directory of the server's files, for the server alone.
+fn make_data_dir(path: &Path) -> Result<(), StartError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StartError::DataDir {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// A store that was filled for another trust domain is the wrong one.
+async fn refuse_foreign(store: &SharedStore, trust_domain: &TrustDomain) -> Result<(), StartError> {
+    let first = store
+        .list_entries(&EntryFilter::default(), &Page::first(1))
+        .await?;
+    match first.items.into_iter().next() {
+        Some(entry) if !entry.body.spiffe_id.is_member_of(trust_domain) => {
+            Err(StartError::Foreign {
+                found: entry.body.spiffe_id,
+                trust_domain: trust_domain.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What keeps the server from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its authority cannot be taken up or made.
+    #[error("setting up the authority")]
+    Ca(#[from] CaError),
+    /// The entries cannot be read.
+    #[error("reading the entries")]
+    Cache(#[from] CacheError),
+    /// The directory for its files cannot be made.
+    #[error("{}: cannot make the directory; see `data_dir`", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The store belongs to another trust domain.
+    #[error(
+        "the store has entries of another trust domain, such as {found}; \
+         `trust_domain` is `{trust_domain}`"
+    )]
+    Foreign {
+        /// One of them.
+        found: SpiffeId,
+        /// What is configured.
+        trust_domain: TrustDomain,
+    },
+    /// It cannot certify itself.
+    #[error("getting an identity for the server itself")]
+    Identity(#[from] OwnIdentityError),
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The settings of its plugins are wrong.
+    #[error(transparent)]
+    Plugins(#[from] Issues),
+    /// The store cannot be opened or read.
+    #[error("opening the store")]
+    Store(#[from] StoreError),
+}
+
+/// How long listeners, and then workers, have to come to an end.
+const GRACE: Duration = Duration::from_secs(10);
