@@ -1,6 +1,7 @@
 //! SPIFFE identities: names, documents, proofs, and sources that keep them fresh.
 
 pub mod authorizer;
+pub mod backoff;
 pub mod bundle;
 pub mod clock;
 mod id;
@@ -14,6 +15,8 @@ pub mod testing;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod verify;
+#[cfg(feature = "workload-api")]
+pub mod workload_api;
 pub mod x509;
 
 pub use bundle::{BundleSet, TrustBundle};

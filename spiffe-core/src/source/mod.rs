@@ -1,6 +1,8 @@
 //! Sources: those who always have a snapshot.
 
 mod cell;
+#[cfg(feature = "workload-api")]
+mod x509;
 
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use tokio::sync::watch;
 use crate::snapshot::IdentitySnapshot;
 
 pub use cell::SnapshotCell;
+#[cfg(feature = "workload-api")]
+pub use x509::{SourceError, X509Source, X509SourceBuilder};
 
 /// Something that always has a snapshot to show.
 pub trait IdentitySource: Send + Sync + 'static {

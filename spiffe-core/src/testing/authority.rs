@@ -86,7 +86,6 @@ impl TestAuthority {
     /// # Panics
     ///
     /// Where `path` is no path of a SPIFFE ID.
-    #[must_use]
     pub fn draft(&self, path: &str) -> SvidDraft<'_> {
         let id = SpiffeId::new(&self.trust_domain, path).unwrap();
         let mut params = params("workload", [id.to_string()]);

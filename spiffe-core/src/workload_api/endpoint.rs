@@ -1,0 +1,323 @@
+//! Where the Workload API is (SPIFFE Workload Endpoint section 4).
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+/// The environment variable that tells where the Workload API is.
+pub const ENDPOINT_SOCKET: &str = "SPIFFE_ENDPOINT_SOCKET";
+
+/// The address of a Workload API, as `unix:///path` or `tcp://ip:port`.
+///
+/// A `unix` path is percent-decoded; the scheme may be in upper case, and `unix:/path` is
+/// understood.
+#[derive(Debug, Clone)]
+pub struct Endpoint(Address);
+
+#[derive(Debug, Clone)]
+enum Address {
+    #[cfg(feature = "testing")]
+    Memory(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>),
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// Why a text is no address of a Workload API.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// A `unix` address with a host.
+    #[error("a unix address has no host: write unix:///path with three slashes")]
+    Authority,
+    /// Something behind `#`.
+    #[error("an endpoint has no fragment: leave out `#` and what follows")]
+    Fragment,
+    /// A `tcp` address with a name for a host.
+    #[error("the host of a tcp address must be an IP address, as in tcp://127.0.0.1:8081")]
+    HostName,
+    /// A `unix` address without an absolute path.
+    #[error("a unix address needs an absolute path, as in unix:///run/spire/agent.sock")]
+    NoPath,
+    /// A `tcp` address without a port from 1 to 65535.
+    #[error("a tcp address needs a port from 1 to 65535, as in tcp://127.0.0.1:8081")]
+    NoPort,
+    /// The environment variable is missing.
+    #[error(
+        "{ENDPOINT_SOCKET} is not set: set it to where the agent listens, as in unix:///run/spire/agent.sock"
+    )]
+    NotSet,
+    /// The environment variable holds something else than text.
+    #[error("{ENDPOINT_SOCKET} is not UTF-8: percent-encode such bytes of a path")]
+    NotUtf8,
+    /// A percent sign that encodes no byte, or encodes NUL.
+    #[error(
+        "a percent sign must begin the two hex digits of a byte other than 00: write %25 for itself"
+    )]
+    Percent,
+    /// Something behind `?`.
+    #[error("an endpoint has no query: leave out `?` and what follows")]
+    Query,
+    /// Neither `unix:` nor `tcp:`.
+    #[error("an endpoint starts with unix:// or tcp://, as in unix:///run/spire/agent.sock")]
+    Scheme,
+    /// A `tcp` address with a path.
+    #[error("a tcp address has no path, not even a single slash at its end")]
+    TcpPath,
+    /// A `tcp` address with a user.
+    #[error("a tcp address has no user: leave out `@` and what stands before it")]
+    UserInfo,
+}
+
+impl Endpoint {
+    /// The endpoint that the environment names in [`ENDPOINT_SOCKET`].
+    ///
+    /// # Errors
+    ///
+    /// Where it names none, or the text is no endpoint.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the environment"
+    )]
+    pub fn from_env() -> Result<Self, EndpointError> {
+        Self::from_variable(std::env::var_os(ENDPOINT_SOCKET))
+    }
+
+    fn from_variable(value: Option<OsString>) -> Result<Self, EndpointError> {
+        let value = value.ok_or(EndpointError::NotSet)?;
+        value.to_str().ok_or(EndpointError::NotUtf8)?.parse()
+    }
+
+    /// The Unix socket at this path.
+    ///
+    /// # Errors
+    ///
+    /// Where the path is not absolute.
+    pub fn unix(path: impl Into<PathBuf>) -> Result<Self, EndpointError> {
+        let path = path.into();
+        if !path.is_absolute() || path.parent().is_none() {
+            return Err(EndpointError::NoPath);
+        }
+        Ok(Self(Address::Unix(path)))
+    }
+
+    /// The path of the Unix socket, where it is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.0 {
+            Address::Unix(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// A pipe in memory: who answers gets its far ends.
+    #[cfg(feature = "testing")]
+    pub(crate) fn memory(
+        answerer: tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>,
+    ) -> Self {
+        Self(Address::Memory(answerer))
+    }
+
+    /// Connects.
+    pub(super) async fn connect(&self) -> io::Result<Box<dyn Io>> {
+        let connecting = async {
+            let io: Box<dyn Io> = match &self.0 {
+                #[cfg(feature = "testing")]
+                Address::Memory(answerer) => {
+                    let (near, far) = tokio::io::duplex(64 * 1024);
+                    let gone = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+                    answerer.send(far).map_err(gone)?;
+                    Box::new(near)
+                }
+                Address::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+                Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            };
+            Ok(io)
+        };
+        timeout(CONNECT_TIMEOUT, connecting).await?
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let (scheme, rest) = text.split_once(':').ok_or(EndpointError::Scheme)?;
+        let read = if scheme.eq_ignore_ascii_case("unix") {
+            read_unix
+        } else if scheme.eq_ignore_ascii_case("tcp") {
+            read_tcp
+        } else {
+            return Err(EndpointError::Scheme);
+        };
+        if rest.contains('#') {
+            return Err(EndpointError::Fragment);
+        }
+        if rest.contains('?') {
+            return Err(EndpointError::Query);
+        }
+        read(rest).map(Self)
+    }
+}
+
+fn read_unix(rest: &str) -> Result<Address, EndpointError> {
+    let path = match rest.strip_prefix("//") {
+        Some(path) if path.is_empty() || path.starts_with('/') => path,
+        Some(_) => return Err(EndpointError::Authority),
+        None => rest,
+    };
+    if !path.starts_with('/') || path == "/" {
+        return Err(EndpointError::NoPath);
+    }
+    let whole =
+        |after: &str| after.len() >= 2 && after.bytes().take(2).all(|b| b.is_ascii_hexdigit());
+    if !path.split('%').skip(1).all(whole) {
+        return Err(EndpointError::Percent);
+    }
+    let decoded: Vec<u8> = percent_decode_str(path).collect();
+    if decoded.contains(&0) {
+        return Err(EndpointError::Percent);
+    }
+    Ok(Address::Unix(OsString::from_vec(decoded).into()))
+}
+
+fn read_tcp(rest: &str) -> Result<Address, EndpointError> {
+    let authority = rest.strip_prefix("//").ok_or(EndpointError::HostName)?;
+    if authority.contains('/') {
+        return Err(EndpointError::TcpPath);
+    }
+    if authority.contains('@') {
+        return Err(EndpointError::UserInfo);
+    }
+    match authority.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(Address::Tcp(address)),
+        Ok(_) => Err(EndpointError::NoPort),
+        Err(_) => Err(why_no_socket(authority)),
+    }
+}
+
+fn why_no_socket(authority: &str) -> EndpointError {
+    let host = match authority.rsplit_once(':') {
+        Some((host, _)) if !authority.ends_with(']') => host,
+        _ => authority,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(_) => EndpointError::NoPort,
+        Err(_) => EndpointError::HostName,
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            #[cfg(feature = "testing")]
+            Address::Memory(_) => f.write_str("memory"),
+            Address::Tcp(address) => write!(f, "tcp://{address}"),
+            Address::Unix(path) => {
+                let path = percent_encode(path.as_os_str().as_bytes(), UNSAFE);
+                write!(f, "unix://{path}")
+            }
+        }
+    }
+}
+
+/// What carries the connection.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A Unix socket answers at once or not at all; only `tcp` can hang.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What would not read back as the same path.
+const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standards_addresses_are_read_or_refused() {
+        let cases: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/endpoint_addresses.json"))
+                .unwrap();
+        for case in cases.as_array().unwrap() {
+            let input = case["input"].as_str().unwrap();
+            let read = input.parse::<Endpoint>();
+            assert_eq!(read.is_ok(), case["ok"] == true, "{input}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_says_what_would_be_right() {
+        for (text, why) in [
+            ("", EndpointError::Scheme),
+            ("/run/agent.sock", EndpointError::Scheme),
+            ("http://127.0.0.1:80", EndpointError::Scheme),
+            ("unix:run/a", EndpointError::NoPath),
+            ("unix:", EndpointError::NoPath),
+            ("unix://", EndpointError::NoPath),
+            ("unix:///", EndpointError::NoPath),
+            ("unix://localhost/a", EndpointError::Authority),
+            ("unix:///a?b", EndpointError::Query),
+            ("unix:///a#b", EndpointError::Fragment),
+            ("unix:///a%2", EndpointError::Percent),
+            ("unix:///a%zz", EndpointError::Percent),
+            ("unix:///a%00b", EndpointError::Percent),
+            ("unix:///a\0b", EndpointError::Percent),
+            ("tcp:127.0.0.1:80", EndpointError::HostName),
+            ("tcp://", EndpointError::HostName),
+            ("tcp://localhost:80", EndpointError::HostName),
+            ("tcp://[::1", EndpointError::HostName),
+            ("tcp://127.0.0.1", EndpointError::NoPort),
+            ("tcp://127.0.0.1:", EndpointError::NoPort),
+            ("tcp://127.0.0.1:0", EndpointError::NoPort),
+            ("tcp://127.0.0.1:65536", EndpointError::NoPort),
+            ("tcp://[::1]", EndpointError::NoPort),
+            ("tcp://[::1]:0", EndpointError::NoPort),
+            ("tcp://127.0.0.1:80/", EndpointError::TcpPath),
+            ("tcp://me@127.0.0.1:80", EndpointError::UserInfo),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap_err(), why, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_reads_back_as_it_is_shown() {
+        for (text, shown) in [
+            ("unix:///run/a.sock", "unix:///run/a.sock"),
+            ("UNIX:/run/a.sock", "unix:///run/a.sock"),
+            ("unix:///run/a%20b%25%23%ff", "unix:///run/a%20b%25%23%FF"),
+            ("TCP://[::1]:80", "tcp://[::1]:80"),
+        ] {
+            let read: Endpoint = text.parse().unwrap();
+            assert_eq!(read.to_string(), shown);
+            assert_eq!(shown.parse::<Endpoint>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn the_environment_must_name_an_endpoint() {
+        let read = |value: Option<&[u8]>| {
+            Endpoint::from_variable(value.map(|bytes| OsString::from_vec(bytes.to_vec())))
+        };
+        assert_eq!(read(None).unwrap_err(), EndpointError::NotSet);
+        assert_eq!(
+            read(Some(b"unix:///\xff")).unwrap_err(),
+            EndpointError::NotUtf8
+        );
+        assert_eq!(read(Some(b"")).unwrap_err(), EndpointError::Scheme);
+        let endpoint = read(Some(b"unix:///run/a.sock")).unwrap();
+        assert_eq!(endpoint.path(), Some(Path::new("/run/a.sock")));
+    }
+}

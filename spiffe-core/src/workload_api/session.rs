@@ -1,0 +1,202 @@
+//! The watch as a pure machine: what befell the stream goes in, what to do about it comes out.
+
+use std::time::SystemTime;
+
+use crate::backoff::Backoff;
+use crate::snapshot::IdentitySnapshot;
+
+/// What befell the stream.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// It could not be opened, or it ended.
+    Broke(Break),
+    /// It is open.
+    Opened,
+    /// The time to wait is over.
+    TimerFired,
+    /// There was a message that nothing could be taken from.
+    Unusable,
+    /// There was a message.
+    Update(IdentitySnapshot),
+}
+
+/// What an end of the stream means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Break {
+    /// The agent has no identity for us, or no more. It may have one later.
+    Denied,
+    /// Trying again cannot help: we are not understood.
+    Lasting,
+    /// The agent is away, or not ready.
+    Passing,
+}
+
+/// What the world shall learn of.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Replace the snapshot.
+    Publish(IdentitySnapshot),
+    /// Take back the identities and keep the bundles.
+    Withdraw,
+}
+
+/// What is waited for. The driver looks here for what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// The stream is to be opened.
+    Connecting,
+    /// The next message.
+    Live,
+    /// Nothing any more.
+    Stopped,
+    /// That it is so late.
+    Waiting { until: SystemTime },
+}
+
+/// The watch. It does no I/O and reads no clock.
+#[derive(Debug)]
+pub(super) struct Session {
+    state: State,
+    backoff: Backoff,
+}
+
+impl Session {
+    /// A watch that opens its stream first.
+    pub(super) fn new(backoff: Backoff) -> Self {
+        Self {
+            state: State::Connecting,
+            backoff,
+        }
+    }
+
+    /// What is waited for now.
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Takes an event.
+    pub(super) fn handle(&mut self, event: Event, now: SystemTime) -> Option<Action> {
+        match (self.state, event) {
+            (State::Connecting, Event::Opened) => {
+                self.state = State::Live;
+                None
+            }
+            (State::Live, Event::Update(snapshot)) => {
+                self.backoff.reset();
+                Some(Action::Publish(snapshot))
+            }
+            (State::Live, Event::Unusable) => {
+                self.backoff.reset();
+                None
+            }
+            (State::Waiting { .. }, Event::TimerFired) => {
+                self.state = State::Connecting;
+                None
+            }
+            (State::Connecting | State::Live, Event::Broke(why)) => self.end(why, now),
+            // Late news of a stream we have left.
+            _ => None,
+        }
+    }
+
+    fn end(&mut self, why: Break, now: SystemTime) -> Option<Action> {
+        self.state = match why {
+            Break::Lasting => State::Stopped,
+            Break::Denied | Break::Passing => State::Waiting {
+                until: now + self.backoff.next(),
+            },
+        };
+        (why == Break::Denied).then_some(Action::Withdraw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn session() -> Session {
+        Session::new(Backoff::new(
+            Duration::from_millis(500),
+            Duration::from_secs(30),
+            3,
+        ))
+    }
+
+    fn live() -> Session {
+        let mut session = session();
+        session.handle(Event::Opened, UNIX_EPOCH);
+        session
+    }
+
+    #[test]
+    fn each_end_has_its_consequence() {
+        for (mut session, why) in [
+            (session(), Break::Passing),
+            (session(), Break::Denied),
+            (session(), Break::Lasting),
+            (live(), Break::Passing),
+            (live(), Break::Denied),
+            (live(), Break::Lasting),
+        ] {
+            let action = session.handle(Event::Broke(why), UNIX_EPOCH);
+            let withdrawn = matches!(action, Some(Action::Withdraw));
+            assert_eq!(withdrawn, why == Break::Denied, "{why:?}");
+            let stopped = session.state() == State::Stopped;
+            assert_eq!(stopped, why == Break::Lasting, "{why:?}");
+        }
+    }
+
+    #[test]
+    fn waits_grow_until_a_message_comes() {
+        let mut session = session();
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            longest = longest.max(wait(&mut session));
+        }
+        assert!(longest > Duration::from_secs(8), "{longest:?}");
+
+        session.handle(Event::Opened, UNIX_EPOCH);
+        session.handle(Event::Update(IdentitySnapshot::default()), UNIX_EPOCH);
+        assert!(wait(&mut session) <= Duration::from_millis(500));
+    }
+
+    #[test]
+    fn an_open_stream_alone_does_not_shorten_the_waits() {
+        let mut session = session();
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            session.handle(Event::Opened, UNIX_EPOCH);
+            longest = longest.max(wait(&mut session));
+        }
+        assert!(longest > Duration::from_secs(8), "{longest:?}");
+    }
+
+    #[test]
+    fn late_news_changes_nothing() {
+        let mut session = session();
+        session.handle(Event::Broke(Break::Lasting), UNIX_EPOCH);
+        for event in [
+            Event::Broke(Break::Denied),
+            Event::Opened,
+            Event::TimerFired,
+            Event::Unusable,
+            Event::Update(IdentitySnapshot::default()),
+        ] {
+            assert!(session.handle(event, UNIX_EPOCH).is_none());
+            assert_eq!(session.state(), State::Stopped);
+        }
+    }
+
+    /// Breaks the stream, sits out the wait and tells how long it was.
+    fn wait(session: &mut Session) -> Duration {
+        session.handle(Event::Broke(Break::Passing), UNIX_EPOCH);
+        let State::Waiting { until } = session.state() else {
+            panic!("{:?}", session.state());
+        };
+        session.handle(Event::TimerFired, until);
+        assert_eq!(session.state(), State::Connecting);
+        until.duration_since(UNIX_EPOCH).unwrap()
+    }
+}
