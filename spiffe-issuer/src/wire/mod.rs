@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod entry;
 mod field;
+mod instant;
 mod mask;
 pub mod node;
 mod parts;
