@@ -1,4 +1,50 @@
 //! SPIFFE identities: names, documents, proofs, and sources that keep them fresh.
+//!
+//! A program that runs beside a SPIFFE agent gets its identity from the Workload API, keeps it fresh
+//! and talks mutual TLS with it:
+//!
+//! ```no_run
+//! use spiffe_core::{SpiffeId, authorizer, spiffe_id};
+//! use spiffe_core::source::X509Source;
+//! use spiffe_core::tls::SourceExt;
+//! use tokio::net::TcpStream;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! const DATABASE: SpiffeId = spiffe_id!("spiffe://example.org/database");
+//!
+//! // Reads SPIFFE_ENDPOINT_SOCKET and waits for the first identity.
+//! let source = X509Source::connect().await?;
+//! let client = source.client(authorizer::exactly(DATABASE));
+//!
+//! let stream = TcpStream::connect("10.0.0.7:5432").await?;
+//! let stream = client.connector().connect(stream).await?;
+//! println!("this is {}", stream.peer().id());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing has to be reloaded: each handshake uses what the source holds at that moment.
+//!
+//! # What is where
+//!
+//! * Names: [`SpiffeId`], [`TrustDomain`].
+//! * Documents: [`X509Svid`] and what it is made of in [`x509`], [`TrustBundle`], [`BundleSet`].
+//! * Proofs: [`verify`] makes a [`Peer`] of a certificate chain, and nothing else does;
+//!   [`authorizer`] says whether that peer may talk to us.
+//! * Sources: an `IdentitySource` always has an [`IdentitySnapshot`]; `source::X509Source` takes it
+//!   from the Workload API, `source::SnapshotCell` from whoever publishes it.
+//!
+//! # Features
+//!
+//! | feature | on by default | what it adds |
+//! |---|---|---|
+//! | `source` | | sources and the snapshots they replace; tokio |
+//! | `tls` | yes | `tls`: rustls configurations, acceptor and connector over any IO |
+//! | `workload-api` | yes | `workload_api`: the client, and `source::X509Source`; tonic |
+//! | `serde` | | IDs in configuration files |
+//! | `testing` | | `testing`: an authority, a clock and a Workload API for tests |
+//!
+//! Without any of them names, documents and proofs build without an async runtime.
 
 pub mod authorizer;
 pub mod backoff;

@@ -93,6 +93,38 @@ async fn the_wait_for_the_first_update_is_bounded_and_says_what_to_check() {
     assert!(why.source().is_some());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_identity_that_peers_would_not_believe_is_none() {
+    let world = World::new();
+    world.api.publish(&IdentitySnapshot::new(
+        vec![TestAuthority::at("a.test", world.now).svid("/web")],
+        BundleSet::from(world.authority.bundle()),
+    ));
+    let why = world.connect().await.unwrap_err().to_string();
+    assert!(
+        why.contains(
+            "the last error was: the Workload API sent nothing that can be used: \
+             the SVID spiffe://a.test/web would not be believed"
+        ),
+        "{why}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_clock_of_the_signer_may_be_a_little_ahead() {
+    for (ahead, taken) in [(240, true), (360, false)] {
+        let world = World::new();
+        let from = world.now + Duration::from_secs(ahead);
+        let draft = world.authority.draft("/web");
+        let svid = draft.valid(from, from + Duration::from_secs(3600)).svid();
+        world.api.publish(&IdentitySnapshot::new(
+            vec![svid],
+            BundleSet::from(world.authority.bundle()),
+        ));
+        assert_eq!(world.connect().await.is_ok(), taken, "{ahead} s ahead");
+    }
+}
+
 #[tokio::test]
 async fn a_socket_that_is_not_there_is_named() {
     let why = X509Source::builder()
@@ -247,7 +279,13 @@ async fn renewal_failure_keeps_valid_svid() {
     ] {
         world.api.publish_message(message);
         changed.changed().await.unwrap();
-        assert_eq!(leaf(&source.snapshot()), leaf(&before), "{name}");
+        let snapshot = source.snapshot();
+        assert_eq!(leaf(&snapshot), leaf(&before), "{name}");
+        assert_eq!(
+            snapshot.bundles().get(world.authority.trust_domain()),
+            Some(&world.authority.bundle()),
+            "{name}"
+        );
     }
 }
 
@@ -318,6 +356,27 @@ async fn a_malformed_federated_bundle_unloads_its_trust_domain_only() {
     world.api.publish(&world.authority.snapshot("/web"));
     changed.changed().await.unwrap();
     assert_eq!(source.snapshot().bundles().iter().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_federated_bundle_cannot_replace_our_own() {
+    let (world, source) = World::connected().await;
+    let mut changed = source.subscribe();
+    let stranger = TestAuthority::at("a.test", world.now).bundle();
+    let mut hostile = message(&world.authority.snapshot("/web"));
+    hostile.federated_bundles.insert(
+        "spiffe://a.test".to_owned(),
+        stranger.x509_authorities()[0].der().to_vec(),
+    );
+    world.api.publish_message(hostile);
+    changed.changed().await.unwrap();
+    assert_eq!(
+        source
+            .snapshot()
+            .bundles()
+            .get(world.authority.trust_domain()),
+        Some(&world.authority.bundle())
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 use tower::service_fn;
 use tracing::warn;
+use zeroize::Zeroize;
 
 use super::decode::{self, Decoded};
 use super::{Endpoint, WorkloadApiError};
@@ -149,8 +150,13 @@ impl X509Watch {
     /// The next snapshot, also where there is no SVID in it, with what was left out.
     pub(super) async fn decoded(&mut self) -> Result<Decoded, WorkloadApiError> {
         let message = self.messages.message().await.map_err(refused)?;
-        let message = message.ok_or(WorkloadApiError::Ended)?;
-        let decoded = decode::x509(&message, &self.latest, self.clock.now())?;
+        let mut message = message.ok_or(WorkloadApiError::Ended)?;
+        let decoded = decode::x509(&message, &self.latest, self.clock.now());
+        // The keys live on in the SVIDs, which wipe them as well.
+        for svid in &mut message.svids {
+            svid.x509_svid_key.zeroize();
+        }
+        let decoded = decoded?;
         for flaw in &decoded.flaws {
             warn!(error = %flaw, "part of a Workload API message ignored");
         }

@@ -105,6 +105,7 @@ pub(super) fn x509(
     let federated = federated(&message.federated_bundles, &mut flaws);
     let bundles = own(&message.svids, old, federated, &mut flaws);
     let svids = svids(&message.svids, old, &bundles, now, &mut flaws);
+    let bundles = at_home(&svids, old, bundles);
     Ok(Decoded {
         snapshot: IdentitySnapshot::new(svids, bundles),
         flaws,
@@ -243,6 +244,17 @@ fn predecessor(
         let mut valid = valid.filter(|_| message.spiffe_id.parse::<SpiffeId>().is_err());
         valid.next().filter(|_| old.svids().len() == 1).cloned()
     })
+}
+
+/// An SVID that was kept although its name in the message is garbled keeps its own bundle as well.
+fn at_home(svids: &[X509Svid], old: &IdentitySnapshot, bundles: BundleSet) -> BundleSet {
+    svids
+        .iter()
+        .map(|svid| svid.id().trust_domain())
+        .fold(bundles, |bundles, home| match old.bundles().get(&home) {
+            Some(bundle) if bundles.get(&home).is_none() => bundles.with(bundle.clone()),
+            _ => bundles,
+        })
 }
 
 fn kept<T>(read: Result<T, Flaw>, flaws: &mut Vec<Flaw>) -> Option<T> {
