@@ -52,7 +52,7 @@ struct Output {
     secretive: &'static [&'static str],
 }
 
-const OUTPUTS: [Output; 2] = [
+const OUTPUTS: [Output; 3] = [
     Output {
         name: "workload",
         sources: "workload",
@@ -78,6 +78,13 @@ const OUTPUTS: [Output; 2] = [
             ".spire.api.types.JoinToken",
             ".spire.api.types.WITSVID",
         ],
+    },
+    Output {
+        name: "greeter",
+        sources: "greeter",
+        folder: "examples/src/proto/gen",
+        shared: None,
+        secretive: &[],
     },
 ];
 

@@ -1,0 +1,15 @@
+//! Follows the identity of this process: prints it, and each one that takes its place.
+//!
+//! `SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock cargo run --example x509_watch`
+
+use std::error::Error;
+
+use spiffe_core::source::X509Source;
+use spiffe_examples::tell_identities;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let source = X509Source::connect().await?;
+    tell_identities(&source).await;
+    Ok(())
+}
