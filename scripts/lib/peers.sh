@@ -14,9 +14,10 @@ spire_agent=$spire_bin/spire-agent
 install_go_peers() {
   local spire=github.com/spiffe/spire/cmd
   local examples=github.com/spiffe/go-spiffe/v2/examples/spiffe-tls
-  install_go_program "$spire_agent" "$spire/spire-agent@$spire_version"
+  install_go_program "$spire_agent" "$spire/spire-agent@$spire_version" ||
+    build_spire_from_its_module spire-agent
   install_go_program "$spire_server" "$spire/spire-server@$spire_version" ||
-    build_spire_server_without_ejbca
+    build_spire_from_its_module spire-server
   install_go_program "$go_spiffe_bin/spiffe-tls-server" "$examples/server@$go_spiffe_version"
   install_go_program "$go_spiffe_bin/spiffe-tls-client" "$examples/client@$go_spiffe_version"
 }
@@ -33,21 +34,23 @@ install_go_program() {
   return "$status"
 }
 
-# build_spire_server_without_ejbca: for networks where the SDK of that one upstream authority is not
-# to be had. It is a line in a list, and nothing we try needs it.
-build_spire_server_without_ejbca() {
-  note "building spire-server $spire_version without its EJBCA plugin"
-  local work module
-  work=$(mktemp -d "$spire_server.XXXXXX")
+# build_spire_from_its_module PROGRAM: for module proxies that lack SPIRE's newest version, which
+# `go install` asks about, or the SDK of the EJBCA upstream authority, which is a line in a list that
+# nothing we try needs.
+build_spire_from_its_module() {
+  local program=$1 work module
+  note "building $program $spire_version from its module, without the EJBCA plugin"
+  mkdir -p "$spire_bin"
+  work=$(mktemp -d "$spire_bin/$program.XXXXXX")
   module=$(cd "$work" && go mod download -json "github.com/spiffe/spire@$spire_version" |
     sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p')
-  cp -R "$module" "$work/spire"
+  cp -R "$module" "$work/module"
   chmod -R u+w "$work"
   (
-    cd "$work/spire" || exit
+    cd "$work/module" || exit
     sed -i.orig '/ejbca/d' pkg/server/catalog/upstreamauthority.go
-    go build -o "$work/spire-server" ./cmd/spire-server </dev/null
+    go build -o "$work/$program" "./cmd/$program" </dev/null
   )
-  mv "$work/spire-server" "$spire_server"
+  mv "$work/$program" "$spire_bin/$program"
   rm -rf "$work"
 }
