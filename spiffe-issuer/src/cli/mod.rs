@@ -1,7 +1,26 @@
 //! The command lines of server and agent.
 
+#[cfg(feature = "server")]
+mod admin;
+#[cfg(feature = "server")]
+mod agents;
+#[cfg(feature = "server")]
+mod bundle;
+mod connect;
+#[cfg(feature = "server")]
+mod entry;
 pub mod flags;
+mod health;
+#[cfg(feature = "server")]
+mod jwks;
 pub mod output;
+mod rpc;
+#[cfg(feature = "server")]
+mod selectors;
 #[cfg(feature = "server")]
 pub mod server;
+mod text;
+#[cfg(feature = "server")]
+mod token;
+pub mod tree;
 pub mod values;

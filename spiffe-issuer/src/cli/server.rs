@@ -1,8 +1,7 @@
-//! `spiffe-server`: run it, or see whether its configuration is good.
+//! `spiffe-server`: run it, see whether its configuration is good, or ask a running one.
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,33 +10,42 @@ use spiffe_core::clock::SystemClock;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::flags::Flags;
-use crate::config::{self, Checked, Value};
+use super::admin;
+use super::flags::{Flags, Refused};
+use super::tree::{Command, Io, Outcome, Program};
+use crate::config::{self, Checked, Issue, Value};
 use crate::runtime::signals;
 use crate::runtime::telemetry::Telemetry;
 use crate::server::Server;
 use crate::server::config::ServerConfig;
 
 type Failure = Box<dyn Error + Send + Sync>;
-type Outcome = Result<(), Failure>;
 
 /// Does what the command line says.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = args.into_iter().skip(1);
-    let args: Vec<_> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let outcome = match args.split_first() {
-        Some((command, rest)) if command == "run" => run(rest),
-        Some((command, rest)) if command == "validate" => validate(rest),
-        _ => Err(USAGE.into()),
+    let mut commands = vec![
+        Command {
+            words: "run",
+            about: "Runs the server",
+            run,
+        },
+        Command {
+            words: "validate",
+            about: "Tells whether a configuration file is good",
+            run: validate,
+        },
+    ];
+    commands.extend(admin::COMMANDS);
+    let program = Program {
+        name: "spiffe-server",
+        complaint: "Error: ",
+        commands,
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&*error),
-    }
+    program.main(args)
 }
 
 /// Runs the server until it is asked to end.
-fn run(args: &[String]) -> Outcome {
+fn run(_: &mut Io<'_>, args: &[String]) -> Outcome {
     let Checked { value, warnings } = configured("run", args)?;
     let clock = Arc::new(SystemClock);
     let telemetry = value.log.start(clock.clone())?;
@@ -64,16 +72,32 @@ fn reopen(telemetry: &Telemetry) {
 }
 
 /// Reads the configuration, that of the plugins too, and does nothing with it.
-fn validate(args: &[String]) -> Outcome {
-    let Checked { value, warnings } = configured("validate", args)?;
-    value.make_plugins(Arc::new(SystemClock))?;
-    let mut out = io::stdout().lock();
-    for warning in warnings {
-        writeln!(out, "warning: {warning}")?;
+fn validate(io: &mut Io<'_>, args: &[String]) -> Outcome {
+    for warning in valid(args).map_err(invalid)? {
+        writeln!(io.out, "warning: {warning}")?;
     }
-    writeln!(out, "SPIRE server configuration file is valid.")?;
+    writeln!(io.out, "SPIRE server configuration file is valid.")?;
     Ok(())
 }
+
+/// What to warn of.
+fn valid(args: &[String]) -> Result<Vec<Issue>, Failure> {
+    let Checked { value, warnings } = configured("validate", args)?;
+    value.make_plugins(Arc::new(SystemClock))?;
+    Ok(warnings)
+}
+
+/// A command line that is wrong says nothing about the file.
+fn invalid(error: Failure) -> Failure {
+    match error.is::<Refused>() {
+        true => error,
+        false => Box::new(Invalid(error)),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("SPIRE server configuration file is invalid")]
+struct Invalid(#[source] Failure);
 
 /// What the file says, with what the flags lay over it.
 fn configured(command: &str, args: &[String]) -> Result<Checked<ServerConfig>, Failure> {
@@ -109,21 +133,6 @@ fn configured(command: &str, args: &[String]) -> Result<Checked<ServerConfig>, F
     }
     Ok(ServerConfig::read(&root)?)
 }
-
-/// Tells what went wrong, with everything that led to it.
-fn failed(error: &(dyn Error + 'static)) -> ExitCode {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        told.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    // Where even this cannot be told, the exit status says it.
-    let _ = writeln!(io::stderr(), "{told}");
-    ExitCode::FAILURE
-}
-
-const USAGE: &str = "usage: spiffe-server run|validate [-config FILE]";
 
 /// The flags that take the place of a setting: their name, the setting, and what it is for.
 const SETTINGS: [(&str, &str, &str); 8] = [
