@@ -1,1 +1,64 @@
-//! To come.
+//! hyper servers and clients over SPIFFE mutual TLS, and the listener for servers of any kind.
+//!
+//! Identities come from a source that keeps them fresh; who may connect is a required argument.
+//! Nothing is to be reloaded: each handshake uses what the source holds at that moment.
+//!
+//! # A server
+//!
+//! ```no_run
+//! use http::{Request, Response};
+//! use spiffe_core::TrustDomain;
+//! use spiffe_core::authorizer::member_of;
+//! use spiffe_core::source::IdentitySource;
+//! use spiffe_core::tls::SourceExt;
+//! use spiffe_hyper::Listener;
+//!
+//! # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
+//! let tls = source.server(member_of(TrustDomain::from_static("prod.example")));
+//! let listener = Listener::bind("0.0.0.0:8443", tls).await?;
+//! let greet = tower::service_fn(async |request: Request<hyper::body::Incoming>| {
+//!     let caller = spiffe_tower::peer(request.extensions()).map(|peer| peer.id().to_string());
+//!     Ok::<_, std::convert::Infallible>(Response::new(format!("hello {caller:?}")))
+//! });
+//! let stop = async { _ = tokio::signal::ctrl_c().await };
+//! spiffe_hyper::serve(listener, greet, stop).await;
+//! # Ok(()) }
+//! ```
+//!
+//! Whoever has a protocol of their own takes streams from [`Listener::accept`]. Whoever wants a
+//! handshake of their own gives it to [`Handshakes`].
+//!
+//! # A client
+//!
+//! ```no_run
+//! use hyper_util::client::legacy::Client;
+//! use hyper_util::rt::TokioExecutor;
+//! use spiffe_core::SpiffeId;
+//! use spiffe_core::authorizer::exactly;
+//! use spiffe_core::source::IdentitySource;
+//! use spiffe_core::tls::SourceExt;
+//! use spiffe_hyper::Connector;
+//!
+//! # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
+//! let ledger = exactly(SpiffeId::from_static("spiffe://prod.example/ledger"));
+//! let connector = Connector::new(source.client(ledger));
+//! let client = Client::builder(TokioExecutor::new()).build::<_, String>(connector);
+//! let response = client.get("https://ledger.prod.example/balance".parse()?).await?;
+//! println!("{:?} said {}", spiffe_tower::peer(response.extensions()), response.status());
+//! # Ok(()) }
+//! ```
+//!
+//! hyper's pool tells connections apart by scheme and authority, not by who is expected there: a
+//! client is for servers that the same authorizer may judge.
+
+mod connector;
+mod handshakes;
+mod listener;
+mod server;
+mod transport;
+
+pub use connector::{ConnectError, Connector, PeerIo};
+pub use handshakes::Handshakes;
+pub use listener::Listener;
+pub use server::serve;
+pub use transport::{Transport, connection};

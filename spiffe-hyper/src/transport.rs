@@ -1,0 +1,49 @@
+//! What carries TLS: IO that may know its addresses.
+
+use std::net::SocketAddr;
+
+use spiffe_core::tls::PeerStream;
+use spiffe_tower::Connection;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpStream;
+
+/// IO that a connection can stand on.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Our end, where that has an address.
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// The other end, where that has an address.
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+impl Transport for DuplexStream {}
+
+impl Transport for TcpStream {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        Self::local_addr(self).ok()
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        self.peer_addr().ok()
+    }
+}
+
+#[cfg(unix)]
+impl Transport for tokio::net::UnixStream {}
+
+/// What the requests that come over this stream are to know of it.
+#[must_use]
+pub fn connection<IO: Transport>(stream: &PeerStream<IO>) -> Connection {
+    let io = stream.get_ref();
+    Connection::new(stream.peer().clone(), io.local_addr(), io.remote_addr())
+}
+
+/// HTTP/2, as ALPN names it.
+pub(crate) const H2: &[u8] = b"h2";
+
+/// The protocols of HTTP, the preferred one first.
+pub(crate) const HTTP: [&[u8]; 2] = [H2, b"http/1.1"];

@@ -1,0 +1,203 @@
+//! Servers and clients of HTTP over mutual TLS, on loopback and in-memory pipes.
+#![expect(clippy::disallowed_methods, reason = "a task ends with its test")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use spiffe_core::authorizer::{anyone, exactly};
+use spiffe_core::testing::TestAuthority;
+use spiffe_core::tls::{ServerTls, SourceExt};
+use spiffe_core::{IdentitySnapshot, IdentitySource, SpiffeId};
+use spiffe_hyper::{Connector, Listener};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tower_service::Service;
+
+#[tokio::test]
+async fn both_ends_know_each_other() {
+    let authority = TestAuthority::new("a.test");
+    let server = Server::start(authority.source("/server").server(exactly(id("/web")))).await;
+    let client = client(authority.source("/web").client(exactly(id("/server"))));
+    let response = client.get(server.uri("/hello")).await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2, "as ALPN chose");
+    let who = spiffe_tower::peer(response.extensions()).unwrap();
+    assert_eq!(who.id(), &id("/server"));
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "spiffe://a.test/web asks for /hello");
+}
+
+#[tokio::test]
+async fn a_server_lets_in_only_whom_it_should() {
+    let (authority, stranger) = (TestAuthority::new("a.test"), TestAuthority::new("b.test"));
+    let server = Server::start(authority.source("/server").server(exactly(id("/web")))).await;
+    for source in [authority.source("/ops"), stranger.source("/web")] {
+        // The client would trust the server, whatever the server thinks of it.
+        let snapshot = source.snapshot();
+        let bundles = snapshot.bundles().with(authority.bundle());
+        let svids = snapshot.svids().to_vec();
+        source.publish(IdentitySnapshot::new(svids, bundles));
+        let answer = client(source.client(anyone())).get(server.uri("/")).await;
+        assert!(answer.is_err(), "{answer:?}");
+    }
+    let client = client(authority.source("/web").client(anyone()));
+    let answer = client.get(server.uri("/")).await.unwrap();
+    assert_eq!(
+        answer.status(),
+        StatusCode::OK,
+        "the others stopped nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_client_leaves_who_is_not_the_one_and_says_why() {
+    let authority = TestAuthority::new("a.test");
+    let server = Server::start(authority.source("/server").server(anyone())).await;
+    let client = client(authority.source("/web").client(exactly(id("/ledger"))));
+    let error = client.get(server.uri("/")).await.unwrap_err();
+    let told = error.source().unwrap().to_string();
+    assert!(
+        told.contains("spiffe://a.test/server is not spiffe://a.test/ledger"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn calls_that_have_begun_come_to_their_end_before_a_server_does() {
+    let authority = TestAuthority::new("a.test");
+    let (begun, has_begun) = oneshot::channel();
+    let (go_on, may_go_on) = oneshot::channel();
+    let call = Arc::new(std::sync::Mutex::new(Some((begun, may_go_on))));
+    let slow = tower::service_fn(move |_: Request<Incoming>| {
+        let call = call.lock().unwrap().take();
+        async move {
+            let (begun, may_go_on) = call.unwrap();
+            begun.send(()).unwrap();
+            may_go_on.await.unwrap();
+            Ok::<_, Infallible>(Response::new("done".to_owned()))
+        }
+    });
+    let mut server = Server::start_with(authority.source("/server").server(anyone()), slow).await;
+    let client = client(authority.source("/web").client(anyone()));
+    let uri = server.uri("/");
+    let answer = tokio::spawn(async move { client.get(uri).await.unwrap() });
+    has_begun.await.unwrap();
+    server.stop.take().unwrap().send(()).unwrap();
+    go_on.send(()).unwrap();
+    let body = answer.await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "done");
+    server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_stopped_accepts_no_more() {
+    let authority = TestAuthority::new("a.test");
+    let mut server = Server::start(authority.source("/server").server(anyone())).await;
+    server.stop.take().unwrap().send(()).unwrap();
+    let uri = server.uri("/");
+    server.task.await.unwrap();
+    let error = client(authority.source("/web").client(anyone()))
+        .get(uri)
+        .await;
+    let told = error.unwrap_err().source().unwrap().to_string();
+    assert!(told.starts_with("cannot connect to 127.0.0.1:"), "{told}");
+}
+
+#[tokio::test]
+async fn a_listener_takes_any_io_and_ends_with_it() {
+    let authority = TestAuthority::new("a.test");
+    let (ours, theirs) = tokio::io::duplex(16 * 1024);
+    let tls = authority.source("/server").server(anyone());
+    let mut listener = Listener::from_incoming(tokio_stream::iter([Ok(theirs)]), tls);
+    let connector = authority.source("/web").client(anyone()).connector();
+    let (connected, accepted) = tokio::join!(connector.connect(ours), listener.accept());
+    let (mut connected, mut accepted) = (connected.unwrap(), accepted.unwrap());
+    assert_eq!(accepted.peer().id(), &id("/web"));
+    connected.write_all(b"hello").await.unwrap();
+    connected.flush().await.unwrap();
+    let mut heard = [0; 5];
+    accepted.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"hello");
+    assert!(listener.accept().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_is_made_when_silent_connections_run_out_of_time() {
+    let authority = TestAuthority::new("a.test");
+    let (ours, theirs) = tokio::io::duplex(16 * 1024);
+    let silent: Vec<_> = (0..3).map(|_| tokio::io::duplex(64)).collect();
+    let (_held, mut incoming): (Vec<_>, Vec<_>) = silent.into_iter().unzip();
+    incoming.push(theirs);
+    let tls = authority
+        .source("/server")
+        .server(anyone())
+        .max_pending_handshakes(2)
+        .handshake_timeout(Duration::from_secs(5));
+    let incoming = tokio_stream::iter(incoming.into_iter().map(Ok));
+    let mut listener = Listener::from_incoming(incoming, tls);
+    let connector = authority.source("/web").client(anyone()).connector();
+    let begin = tokio::time::Instant::now();
+    let (connected, accepted) = tokio::join!(connector.connect(ours), listener.accept());
+    assert_eq!(accepted.unwrap().peer().id(), &id("/web"));
+    connected.unwrap();
+    assert_eq!(
+        begin.elapsed().as_secs(),
+        5,
+        "two were waited for, the third beside the good one"
+    );
+}
+
+struct Server {
+    addr: std::net::SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// A server that tells its callers who they are.
+    async fn start(tls: ServerTls) -> Self {
+        let echo = tower::service_fn(async |request: Request<Incoming>| {
+            let caller = spiffe_tower::peer(request.extensions()).unwrap().id();
+            let text = format!("{caller} asks for {}", request.uri().path());
+            Ok::<_, Infallible>(Response::new(text))
+        });
+        Self::start_with(tls, echo).await
+    }
+
+    async fn start_with<S>(tls: ServerTls, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<String>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send,
+    {
+        let listener = Listener::bind("127.0.0.1:0", tls).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async { _ = stopped.await };
+        let task = tokio::spawn(spiffe_hyper::serve(listener, service, stopped));
+        let stop = Some(stop);
+        Self { addr, stop, task }
+    }
+
+    fn uri(&self, path: &str) -> http::Uri {
+        format!("https://{}{path}", self.addr).parse().unwrap()
+    }
+}
+
+fn client(tls: spiffe_core::tls::ClientTls) -> Client<Connector, String> {
+    Client::builder(TokioExecutor::new()).build(Connector::new(tls))
+}
+
+fn id(path: &str) -> SpiffeId {
+    SpiffeId::new(&"a.test".parse().unwrap(), path).unwrap()
+}
