@@ -2,6 +2,8 @@
 
 #[cfg(feature = "server")]
 mod admin;
+#[cfg(feature = "agent")]
+pub mod agent;
 #[cfg(feature = "server")]
 mod agents;
 #[cfg(feature = "server")]
@@ -9,6 +11,8 @@ mod bundle;
 mod connect;
 #[cfg(feature = "server")]
 mod entry;
+#[cfg(feature = "agent")]
+mod fetch;
 pub mod flags;
 mod health;
 #[cfg(feature = "server")]
@@ -19,8 +23,12 @@ mod rpc;
 mod selectors;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "agent")]
+mod svids;
 mod text;
 #[cfg(feature = "server")]
 mod token;
 pub mod tree;
 pub mod values;
+#[cfg(feature = "agent")]
+mod workload;

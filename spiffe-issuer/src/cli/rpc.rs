@@ -19,6 +19,12 @@ impl RpcError {
             message: why.to_owned(),
         }
     }
+
+    /// What sort of failure it is.
+    #[cfg(feature = "agent")]
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
 }
 
 impl From<Status> for RpcError {

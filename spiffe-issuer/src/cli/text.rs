@@ -1,5 +1,6 @@
 //! What several commands read and print alike.
 
+#[cfg(feature = "agent")]
 use std::time::SystemTime;
 
 use spiffe_core::{IdError, SpiffeId};
