@@ -156,3 +156,28 @@ impl Ask for Watch {
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_come_in_time_is_a_failed_call() {
+        let never = std::future::pending::<Result<(), Failure>>();
+        let late = within(Duration::from_secs(5), never).await.unwrap_err();
+        let told = "rpc error: code = DeadlineExceeded desc = context deadline exceeded";
+        assert_eq!(late.to_string(), told);
+        let patient = within(Duration::ZERO, async { Ok(()) });
+        assert!(patient.await.is_ok());
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_for_five_seconds_unless_told() {
+        let mut fetch = Fetch::default();
+        let args = ["-silent", "-write", "/d", "--timeout", "10s"];
+        assert_eq!(fetch.timeout, Duration::from_secs(5));
+        fetch.flags(Flags::of("")).parse(args).unwrap();
+        let read = (fetch.timeout, fetch.silent, &*fetch.write);
+        assert_eq!(read, (Duration::from_secs(10), true, "/d"));
+    }
+}

@@ -83,21 +83,36 @@ impl Identities {
     /// Where a file cannot be written.
     pub(super) fn write(&self, directory: &Path, io: &mut Io<'_>) -> Outcome {
         for (i, Identity { svid, bundle }) in self.identities.iter().enumerate() {
-            let path = announced(io, directory, format!("SVID #{i}"), format!("svid.{i}.pem"))?;
+            let path = announced(
+                io,
+                directory,
+                &format!("SVID #{i}"),
+                &format!("svid.{i}.pem"),
+            )?;
             files::write_atomically(&path, pem(svid.chain()).as_bytes(), READABLE)?;
-            let path = announced(io, directory, format!("key #{i}"), format!("svid.{i}.key"))?;
+            let path = announced(
+                io,
+                directory,
+                &format!("key #{i}"),
+                &format!("svid.{i}.key"),
+            )?;
             files::write_atomically(&path, svid.key().to_pem().as_bytes(), PRIVATE)?;
             let path = announced(
                 io,
                 directory,
-                format!("bundle #{i}"),
-                format!("bundle.{i}.pem"),
+                &format!("bundle #{i}"),
+                &format!("bundle.{i}.pem"),
             )?;
             let authorities = pem(bundle.x509_authorities());
             files::write_atomically(&path, authorities.as_bytes(), READABLE)?;
             for (j, (of, authorities)) in self.federated.iter().enumerate() {
                 let what = format!("federated bundle #{j} for trust domain {of}");
-                let path = announced(io, directory, what, format!("federated_bundle.{i}.{j}.pem"))?;
+                let path = announced(
+                    io,
+                    directory,
+                    &what,
+                    &format!("federated_bundle.{i}.{j}.pem"),
+                )?;
                 files::write_atomically(&path, pem(authorities).as_bytes(), READABLE)?;
             }
         }
@@ -109,8 +124,8 @@ impl Identities {
 fn announced(
     io: &mut Io<'_>,
     directory: &Path,
-    what: String,
-    name: String,
+    what: &str,
+    name: &str,
 ) -> std::io::Result<PathBuf> {
     let path = directory.join(name);
     writeln!(io.out, "Writing {what} to file {}.", path.display())?;
