@@ -5,6 +5,8 @@
 //! certificate, the record) is the server's.
 
 pub mod node;
+#[cfg(feature = "agent")]
+pub mod workload;
 
 use crate::domain::{AgentNameError, Fault, Kind, SelectorError};
 

@@ -1,0 +1,208 @@
+//! SHA-256 of programs, each hashed once.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use nix::sys::stat::{FileStat, fstat};
+
+/// The hashes of the programs seen last.
+#[derive(Debug, Default)]
+pub(super) struct Hashes {
+    known: Mutex<HashMap<Version, Arc<str>>>,
+    /// Whoever is having a program hashed. For each user one at a time: a user with a crowd of huge
+    /// programs waits for himself and for no one else.
+    at_work: Mutex<HashMap<u32, Arc<Mutex<()>>>>,
+}
+
+/// A file in one state. Whoever changes the content changes the time of change with it, and that
+/// time cannot be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Version {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Hashes {
+    /// The hash of this file, in hexadecimal, for a process of this user.
+    pub(super) fn of(&self, file: &File, facts: &FileStat, uid: u32) -> io::Result<Arc<str>> {
+        let version = Version::of(facts);
+        if let Some(hash) = self.find(&version) {
+            return Ok(hash);
+        }
+        let turn = self.turn_of(uid);
+        let _alone = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who waited may have waited for this very program.
+        if let Some(hash) = self.find(&version) {
+            return Ok(hash);
+        }
+        let hash: Arc<str> = sha256(file, Instant::now() + BUDGET)?.into();
+        if Version::of(&fstat(file)?) != version {
+            return Err(io::Error::other("the program changed while it was hashed"));
+        }
+        if version.is_settled()? {
+            self.keep(version, hash.clone());
+        }
+        Ok(hash)
+    }
+
+    fn turn_of(&self, uid: u32) -> Arc<Mutex<()>> {
+        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody waits for those that only this map holds.
+        at_work.retain(|_, turn| Arc::strong_count(turn) > 1);
+        at_work.entry(uid).or_default().clone()
+    }
+
+    fn find(&self, version: &Version) -> Option<Arc<str>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(version).cloned()
+    }
+
+    fn keep(&self, version: Version, hash: Arc<str>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KNOWN {
+            // Nobody runs so many programs for good; who does pays with hashing them again.
+            known.clear();
+        }
+        known.insert(version, hash);
+    }
+}
+
+impl Version {
+    fn of(facts: &FileStat) -> Self {
+        Self {
+            device: facts.st_dev,
+            inode: facts.st_ino,
+            size: facts.st_size,
+            modified: (facts.st_mtime, facts.st_mtime_nsec),
+            changed: (facts.st_ctime, facts.st_ctime_nsec),
+        }
+    }
+
+    /// Whether a change from now on would show: times have a grain, and two changes within one
+    /// grain look like one.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "compared with a time that the kernel's own clock gave"
+    )]
+    fn is_settled(&self) -> io::Result<bool> {
+        let now = std::time::SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_err(io::Error::other)?;
+        let changed = Duration::from_secs(self.changed.0.unsigned_abs());
+        Ok(now > changed + GRAIN)
+    }
+}
+
+fn sha256(mut file: &File, deadline: Instant) -> io::Result<String> {
+    let mut context = Context::new(&SHA256);
+    let mut part = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut part)? {
+            0 => break,
+            read => context.update(&part[..read]),
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::from(io::ErrorKind::TimedOut));
+        }
+    }
+    let mut hex = String::with_capacity(64);
+    for byte in context.finish().as_ref() {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    Ok(hex)
+}
+
+/// How long one program may take.
+const BUDGET: Duration = Duration::from_secs(10);
+
+const MOST_KNOWN: usize = 1024;
+
+/// The coarsest times that file systems keep (FAT).
+const GRAIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn hash_of(hashes: &Hashes, path: &std::path::Path) -> String {
+        let file = File::open(path).unwrap();
+        let facts = fstat(&file).unwrap();
+        hashes.of(&file, &facts, 0).unwrap().to_string()
+    }
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_file_that_just_changed_is_not_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p");
+        let hashes = Hashes::default();
+        std::fs::write(&path, "abc").unwrap();
+        assert_eq!(hash_of(&hashes, &path), ABC);
+        assert!(hashes.known.lock().unwrap().is_empty());
+
+        std::fs::write(&path, "abd").unwrap();
+        assert_ne!(hash_of(&hashes, &path), ABC);
+    }
+
+    #[test]
+    fn a_settled_file_is_hashed_once() {
+        // Of this program we know that it was not made within the last seconds: it was compiled
+        // before it could run; where it was not, there is nothing to see.
+        let path = std::env::current_exe().unwrap();
+        let hashes = Hashes::default();
+        let first = hash_of(&hashes, &path);
+        let known = hashes.known.lock().unwrap().len();
+        assert_eq!(hash_of(&hashes, &path), first);
+        assert_eq!(first.len(), 64);
+        let age = path.metadata().unwrap().ctime();
+        let version = Version::of(&fstat(File::open(&path).unwrap()).unwrap());
+        assert_eq!(version.changed.0, age);
+        assert_eq!(known == 1, version.is_settled().unwrap());
+    }
+
+    #[test]
+    fn sha256_budget() {
+        let file = File::open("/dev/zero").unwrap();
+        let begun = Instant::now();
+        let error = sha256(&file, begun + Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn who_hashes_nothing_is_forgotten() {
+        let hashes = Hashes::default();
+        let first = hashes.turn_of(1);
+        assert!(Arc::ptr_eq(&first, &hashes.turn_of(1)));
+        for uid in 2..100 {
+            hashes.turn_of(uid);
+        }
+        assert!(hashes.at_work.lock().unwrap().len() <= 2);
+    }
+
+    #[test]
+    fn the_memory_has_a_bound() {
+        let hashes = Hashes::default();
+        let facts = fstat(File::open("/dev/null").unwrap()).unwrap();
+        for inode in 0..3 * MOST_KNOWN as u64 {
+            let version = Version {
+                inode,
+                ..Version::of(&facts)
+            };
+            hashes.keep(version, "".into());
+        }
+        assert!(hashes.known.lock().unwrap().len() <= MOST_KNOWN);
+    }
+}
