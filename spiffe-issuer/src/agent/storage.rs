@@ -1,0 +1,386 @@
+//! What an agent knows again after a restart: its own SVID and the bundle of its trust domain, in
+//! the file that SPIRE's agent keeps them in.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use spiffe_core::x509::{Certificate, X509Error};
+use tokio::task::spawn_blocking;
+
+use crate::runtime::files::{WriteError, write_atomically};
+
+/// The file `agent-data.json` of one agent; cheap to clone. Its private key is not in there.
+#[derive(Debug, Clone)]
+pub struct Storage(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// What the file holds, or would hold if writing had not failed.
+    data: Mutex<Data>,
+}
+
+/// What an agent knew when it stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its chain, leaf first; empty where it had none.
+    pub chain: Vec<Certificate>,
+    /// Whether it could attest again by itself.
+    pub can_reattest: bool,
+    /// The authorities of its trust domain; empty where it knew none.
+    pub authorities: Vec<Certificate>,
+}
+
+/// The file as it is written: certificates as base64 of their DER.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Data {
+    #[serde(default, deserialize_with = "null_is_empty")]
+    svid: Vec<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    bundle: Vec<String>,
+    #[serde(default)]
+    reattestable: bool,
+    /// What SPIRE's agent keeps there beside, for the day it takes over again.
+    #[serde(flatten)]
+    rest: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Storage {
+    /// Opens the file in this directory and reads what it holds, which is nothing before the first
+    /// start. The directory is made if need be, and it is made sure that it can be written: an agent
+    /// that spends a join token and then cannot keep what it got for it is lost.
+    ///
+    /// # Errors
+    ///
+    /// Where the directory cannot be written, or the file is there but is not what we wrote. The file
+    /// stays as it is then.
+    pub async fn open(data_dir: &Path) -> Result<(Self, Found), StorageError> {
+        let data_dir = data_dir.to_owned();
+        blocking(move || {
+            prepare(&data_dir)?;
+            let path = data_dir.join(FILE);
+            let data = read(&path)?;
+            let found = data.certificates().map_err(|(what, source)| {
+                let path = path.clone();
+                StorageError::Certificate { path, what, source }
+            })?;
+            let data = Mutex::new(data);
+            Ok((Self(Arc::new(Inner { path, data })), found))
+        })
+        .await
+    }
+
+    /// Keeps a new SVID.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be written. It is as it was then, and the next success writes this too.
+    pub async fn keep_svid(
+        &self,
+        chain: &[Certificate],
+        can_reattest: bool,
+    ) -> Result<(), StorageError> {
+        let svid = encode(chain);
+        self.change(move |data| {
+            data.svid = svid;
+            data.reattestable = can_reattest;
+        })
+        .await
+    }
+
+    /// Forgets the SVID.
+    ///
+    /// # Errors
+    ///
+    /// As for [`keep_svid`](Self::keep_svid).
+    pub async fn forget_svid(&self) -> Result<(), StorageError> {
+        self.change(|data| {
+            data.svid = Vec::new();
+            data.reattestable = false;
+        })
+        .await
+    }
+
+    /// Keeps a new bundle.
+    ///
+    /// # Errors
+    ///
+    /// As for [`keep_svid`](Self::keep_svid).
+    pub async fn keep_bundle(&self, authorities: &[Certificate]) -> Result<(), StorageError> {
+        let bundle = encode(authorities);
+        self.change(move |data| data.bundle = bundle).await
+    }
+
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut Data) + Send + 'static,
+    ) -> Result<(), StorageError> {
+        let inner = self.0.clone();
+        blocking(move || {
+            // Held while writing, so that the file ends up as the last change wants it.
+            let mut data = inner.data.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut data);
+            let text =
+                serde_json::to_vec_pretty(&*data).map_err(|source| StorageError::Garbled {
+                    path: inner.path.clone(),
+                    source,
+                })?;
+            Ok(write_atomically(&inner.path, &text, MODE)?)
+        })
+        .await
+    }
+}
+
+impl Data {
+    fn certificates(&self) -> Result<Found, (&'static str, CertificateError)> {
+        Ok(Found {
+            chain: decode(&self.svid).map_err(|why| ("svid", why))?,
+            can_reattest: self.reattestable,
+            authorities: decode(&self.bundle).map_err(|why| ("bundle", why))?,
+        })
+    }
+}
+
+fn prepare(data_dir: &Path) -> Result<(), StorageError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let failed = |source| StorageError::Directory {
+        path: data_dir.to_owned(),
+        source,
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(failed)?;
+    let probe = data_dir.join(PROBE);
+    write_atomically(&probe, b"", MODE)?;
+    fs::remove_file(probe).map_err(failed)
+}
+
+fn read(path: &Path) -> Result<Data, StorageError> {
+    let path = path.to_owned();
+    match fs::read(&path) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|source| StorageError::Garbled { path, source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Data::default()),
+        Err(source) => Err(StorageError::Read { path, source }),
+    }
+}
+
+fn encode(certificates: &[Certificate]) -> Vec<String> {
+    let encoded = certificates.iter().map(|one| STANDARD.encode(one.der()));
+    encoded.collect()
+}
+
+fn decode(texts: &[String]) -> Result<Vec<Certificate>, CertificateError> {
+    let decoded = texts.iter().map(|text| {
+        let der = STANDARD.decode(text)?;
+        Ok(Certificate::from_der(&der)?)
+    });
+    decoded.collect()
+}
+
+/// Go writes a list that was never made as `null`.
+fn null_is_empty<'de, D: serde::Deserializer<'de>>(list: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(list)?.unwrap_or_default())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    spawn_blocking(work)
+        .await
+        .unwrap_or(Err(StorageError::Stopped))
+}
+
+/// Why what the agent knew cannot be had or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// A certificate in the file is none.
+    #[error("{}: a certificate of `{what}` cannot be read; {HEAL}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Which list it stands in.
+        what: &'static str,
+        /// What is wrong with it.
+        source: CertificateError,
+    },
+    /// The data directory cannot be used.
+    #[error("{}: the data directory cannot be used", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is there, but torn or not ours.
+    #[error("{}: not the data of an agent; {HEAL}", path.display())]
+    Garbled {
+        /// The file.
+        path: PathBuf,
+        /// Where the JSON went wrong.
+        source: serde_json::Error,
+    },
+    /// The file cannot be read.
+    #[error("{}: cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The task that was to read or write was stopped.
+    #[error("the work was stopped")]
+    Stopped,
+    /// The file cannot be written.
+    #[error("the agent's data cannot be written")]
+    Write(#[from] WriteError),
+}
+
+/// Why a text is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// It is no base64.
+    #[error(transparent)]
+    Base64(#[from] base64::DecodeError),
+    /// It is no certificate.
+    #[error(transparent)]
+    X509(#[from] X509Error),
+}
+
+const HEAL: &str = "put it back from a backup, or move it away and start the agent as a new one \
+                    (with join_token attestation it then needs a new token)";
+
+const FILE: &str = "agent-data.json";
+const PROBE: &str = ".write-test";
+const MODE: u32 = 0o600;
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::cache::samples::{Authority, entry};
+    use super::*;
+
+    fn chain() -> Vec<Certificate> {
+        let svid = Authority::new().svid(&entry("agent", 0, &["a:1"]), 3600);
+        svid.chain().to_vec()
+    }
+
+    async fn open(dir: &Path) -> Result<(Storage, Found), StorageError> {
+        Storage::open(dir).await
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("made/on/the/way");
+        let (storage, found) = open(&dir).await.unwrap();
+        assert_eq!(found, Found::default());
+
+        let (svid, authorities) = (
+            chain(),
+            Authority::new().bundle("td").x509_authorities().to_vec(),
+        );
+        storage.keep_svid(&svid, true).await.unwrap();
+        storage.keep_bundle(&authorities).await.unwrap();
+        let (storage, found) = open(&dir).await.unwrap();
+        assert_eq!(
+            found,
+            Found {
+                chain: svid,
+                can_reattest: true,
+                authorities: authorities.clone(),
+            }
+        );
+
+        storage.forget_svid().await.unwrap();
+        let (_, found) = open(&dir).await.unwrap();
+        assert_eq!((found.chain, found.can_reattest), (vec![], false));
+        assert_eq!(found.authorities, authorities);
+        let mode = fs::metadata(dir.join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_file_of_spire_is_read_and_what_only_spire_knows_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let svid = chain();
+        let text = format!(
+            r#"{{"svid":["{}"],"bundle":null,"reattestable":true,
+                "bootstrap_use":1,"bootstrap_start_time":"0001-01-01T00:00:00Z","connection_attempts":3}}"#,
+            STANDARD.encode(svid[0].der())
+        );
+        fs::write(dir.path().join(FILE), text).unwrap();
+        let (storage, found) = open(dir.path()).await.unwrap();
+        assert_eq!((&found.chain, found.can_reattest), (&svid, true));
+        storage.forget_svid().await.unwrap();
+        let written = fs::read(dir.path().join(FILE)).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!(written["connection_attempts"], 3);
+        assert_eq!(written["bootstrap_use"], 1);
+    }
+
+    #[tokio::test]
+    async fn a_garbled_file_is_named_with_what_heals_it_and_stays_as_it_is() {
+        for text in [
+            "",
+            "{\"svid\":[\"MII",
+            "[]",
+            "{\"svid\":[\"MIIB\"]}",
+            "{\"svid\":[\"!\"]}",
+            "{\"svid\":1}",
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(FILE);
+            fs::write(&path, text).unwrap();
+            let error = open(dir.path()).await.unwrap_err();
+            let told = error.to_string();
+            assert!(told.contains(path.to_str().unwrap()), "{told}");
+            assert!(told.contains("move it away"), "{told}");
+            assert!(error.source().is_some());
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_written_is_told_before_anything_is_spent() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = open(&file).await.unwrap_err();
+        assert!(error.to_string().contains("data directory"), "{error}");
+        // Even root may not write here.
+        let error = open(Path::new("/proc/self")).await.unwrap_err();
+        assert!(matches!(error, StorageError::Write(_)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_written_with_the_next_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let (storage, _) = open(&data).await.unwrap();
+        let svid = chain();
+        storage.keep_svid(&svid, false).await.unwrap();
+        // The disk goes away, and comes back with what it had.
+        let away = dir.path().join("away");
+        fs::rename(&data, &away).unwrap();
+        let next = chain();
+        let error = storage.keep_svid(&next, false).await.unwrap_err();
+        assert!(matches!(error, StorageError::Write(_)), "{error:?}");
+        fs::rename(&away, &data).unwrap();
+        let (_, found) = open(&data).await.unwrap();
+        assert_eq!(found.chain, svid, "the old one is whole");
+
+        storage.keep_bundle(&[]).await.unwrap();
+        assert_eq!(open(&data).await.unwrap().1.chain, next);
+    }
+}
