@@ -261,3 +261,76 @@ pub(crate) async fn output(mut command: Command) -> Result<String, Trouble> {
 const POLL: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(10);
 const LAST_WORDS: usize = 25;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn started(script: &str) -> (tempfile::TempDir, Processes, Handle) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut processes = Processes::in_folder(folder.path());
+        let handle = processes.start("it", shell(script)).unwrap();
+        (folder, processes, handle)
+    }
+
+    fn number(line: &str) -> Option<u32> {
+        line.parse().ok()
+    }
+
+    #[tokio::test]
+    async fn lines_are_found_in_turn_also_after_the_end() {
+        let (_folder, mut processes, it) = started("echo noise; echo 1; echo 2");
+        for expected in [1, 2] {
+            let found = processes.line(it, "a number", PATIENCE, number).await;
+            assert_eq!(found.unwrap(), expected);
+        }
+        let missing = processes.line(it, "a number", PATIENCE, number).await;
+        let message = missing.unwrap_err().to_string();
+        assert_eq!(message, "it ended (exit status: 0) before a number");
+    }
+
+    #[tokio::test]
+    async fn what_never_comes_is_not_awaited_for_ever() {
+        let (_folder, mut processes, it) = started("echo noise; exec sleep 60");
+        let missing = processes.line(it, "a number", POLL, number).await;
+        assert!(matches!(missing, Err(Trouble::TimedOut { .. })));
+        let words = processes.last_words();
+        assert_eq!(words, [("it".to_owned(), "noise".to_owned())]);
+        let ended = processes.end().await;
+        let message = ended.unwrap_err().to_string();
+        assert!(
+            message.starts_with("it did not end well: signal: 15"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn those_that_still_run_are_ended_last_first() {
+        let ends_well = "trap 'exit 0' TERM; echo 1; while :; do sleep 0.01; done";
+        let (_folder, mut processes, first) = started(ends_well);
+        let over = processes.start("over", shell("exit 3")).unwrap();
+        let last = processes.start("last", shell(ends_well)).unwrap();
+        for running in [first, last] {
+            let ready = processes.line(running, "a number", PATIENCE, number).await;
+            assert_eq!(ready.unwrap(), 1);
+        }
+        assert!(!processes.ended(over, PATIENCE).await.unwrap().success());
+        assert_eq!(processes.end().await.unwrap(), ["last", "it"]);
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_is_told_with_what_it_said() {
+        let failed = output(shell("echo no such entry >&2; exit 1")).await;
+        let message = failed.unwrap_err().to_string();
+        assert!(
+            message.ends_with("failed (exit status: 1): no such entry"),
+            "{message}"
+        );
+    }
+}
