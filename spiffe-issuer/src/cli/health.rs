@@ -114,7 +114,8 @@ fn told(what: &str, why: &dyn fmt::Display) -> String {
     format!("{what}: {why}")
 }
 
-#[cfg(all(test, feature = "agent", feature = "server"))]
+#[cfg(test)]
+#[cfg(all(feature = "agent", feature = "server"))]
 mod tests {
     use std::io;
     use std::path::Path;

@@ -3,13 +3,16 @@
 #[cfg(feature = "agent")]
 use std::time::SystemTime;
 
+#[cfg(feature = "server")]
 use spiffe_core::{IdError, SpiffeId};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::output::{self, Format, Printable};
 use super::tree::{Io, Outcome};
+#[cfg(feature = "server")]
 use crate::proto::types;
+#[cfg(feature = "server")]
 use crate::wire;
 
 /// Prints the answer in the wanted format.
@@ -27,6 +30,7 @@ pub(super) fn print(
 }
 
 /// The ID that a flag or a file names.
+#[cfg(feature = "server")]
 pub(super) fn id(what: &'static str, text: &str) -> Result<types::Spiffeid, BadId> {
     match text.parse::<SpiffeId>() {
         Ok(id) => Ok(wire::id_to_message(&id)),
@@ -39,6 +43,7 @@ pub(super) fn id(what: &'static str, text: &str) -> Result<types::Spiffeid, BadI
 }
 
 /// What a flag or a file names is no SPIFFE ID.
+#[cfg(feature = "server")]
 #[derive(Debug, thiserror::Error)]
 #[error("invalid {what} {text:?}")]
 pub(super) struct BadId {
@@ -48,6 +53,7 @@ pub(super) struct BadId {
 }
 
 /// An ID as text; empty where there is none.
+#[cfg(feature = "server")]
 pub(super) fn id_text(id: Option<&types::Spiffeid>) -> String {
     id.map_or_else(String::new, |id| {
         format!("spiffe://{}{}", id.trust_domain, id.path)
@@ -61,6 +67,7 @@ pub(super) fn counted(count: usize, before: &str, one: &str, many: &str) -> Stri
 }
 
 /// Seconds since the epoch, as Go prints a time in UTC.
+#[cfg(feature = "server")]
 pub(super) fn seconds(seconds: i64) -> String {
     match OffsetDateTime::from_unix_timestamp(seconds) {
         Ok(time) => date(time),
@@ -82,6 +89,7 @@ fn date(time: OffsetDateTime) -> String {
 }
 
 #[cfg(test)]
+#[cfg(feature = "server")]
 mod tests {
     use super::*;
 
