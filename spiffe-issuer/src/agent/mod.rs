@@ -52,7 +52,7 @@ use crate::attestation::workload::WorkloadAttestors;
 use crate::config::Issues;
 use crate::runtime::health::Health;
 use crate::runtime::unix_socket::SocketError;
-use crate::runtime::{Restarts, Stopped, Supervisor};
+use crate::runtime::{Restarts, Shutdown, Stopped, Supervisor, TaskError};
 
 /// An agent that has its files and its socket. It becomes one of its server's when it runs.
 #[derive(Debug)]
@@ -183,6 +183,14 @@ impl Agent {
             }
         });
         Ok(Self { parts, health })
+    }
+
+    /// Adds work that goes on for as long as the agent does.
+    pub fn worker<F>(&mut self, name: &'static str, task: impl FnOnce(Shutdown) -> F)
+    where
+        F: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        self.parts.worker(name, task);
     }
 
     /// How its parts are.

@@ -18,7 +18,6 @@ use super::lifecycle::End;
 use super::*;
 use crate::config::parse;
 use crate::domain::{Denial, Entry};
-use crate::runtime::Shutdown;
 use fake_server::FakeServer;
 
 /// A clock that stands still until it is set. Who sleeps looks at it again and again.
