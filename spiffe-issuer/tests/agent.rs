@@ -1,5 +1,6 @@
 //! A whole agent with a whole server: from the operator's token to the workload's identity.
 
+#![cfg(all(feature = "agent", feature = "server"))]
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod house;

@@ -1,5 +1,6 @@
 //! The program `spiffe-agent`, as a shell meets it.
 
+#![cfg(feature = "agent")]
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::process::{Command, Output, Stdio};

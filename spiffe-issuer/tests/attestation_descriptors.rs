@@ -1,6 +1,7 @@
 //! Attestations that fail leave no descriptor behind. Alone in its program, because descriptors are
 //! counted for a whole process.
 
+#![cfg(feature = "agent")]
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::os::unix::net::UnixStream;

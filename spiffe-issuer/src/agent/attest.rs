@@ -179,11 +179,13 @@ impl Attestation {
             Lifecycle::Attested { .. } | Lifecycle::Renewing { failures: 0, .. } => {
                 self.health.succeeded();
             }
-            Lifecycle::Renewing { .. } => tracing::warn!("This agent is {state}"),
             Lifecycle::Unattested { failures: 0 } => {}
-            Lifecycle::Unattested { .. } | Lifecycle::Reattesting { .. } | Lifecycle::Lapsed => {
+            Lifecycle::Lapsed
+            | Lifecycle::Reattesting { .. }
+            | Lifecycle::Renewing { .. }
+            | Lifecycle::Unattested { .. } => {
                 self.health.unready(state);
-                tracing::warn!("This agent is not in force: {state}");
+                tracing::warn!("This agent is not well: {state}");
             }
             Lifecycle::Ended(_) => self.health.died(state),
         }

@@ -97,9 +97,12 @@ impl Cache {
         for entry in state.index.matching(selectors) {
             state.svids.touch(&entry.id);
         }
+        let is_settled = rights.as_ref().is_some_and(|rights| rights.awaited == 0);
         let reader = state.subscribers.subscribe(selectors, rights);
         drop(state);
-        self.wanted.notify_one();
+        if !is_settled {
+            self.wanted.notify_one();
+        }
         reader
     }
 

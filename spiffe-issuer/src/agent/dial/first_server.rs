@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
@@ -15,10 +16,13 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, Signa
 use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName, UnixTime};
 use spiffe_core::SpiffeId;
 use spiffe_core::x509::Certificate;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 
-use super::{ALPN, Dialer, ServerAddress, channel};
+use super::{Dialer, HANDSHAKE, ServerAddress};
 
 /// Reaches whoever answers at an address and calls itself the server.
 #[derive(Clone)]
@@ -46,7 +50,7 @@ impl FirstServer {
             .with_no_client_auth();
         config.resumption = rustls::client::Resumption::disabled();
         config.enable_sni = false;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec()];
         let tls = TlsConnector::from(Arc::new(config));
         Ok(Self { address, tls })
     }
@@ -55,13 +59,20 @@ impl FirstServer {
 #[async_trait]
 impl Dialer for FirstServer {
     async fn dial(&self) -> Result<Channel, Box<dyn StdError + Send + Sync>> {
-        let tls = self.tls.clone();
-        channel(&self.address, move |io| {
-            let tls = tls.clone();
-            // rustls wants a name. It is neither sent nor checked.
-            let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4])));
-            async move { tls.connect(name, io).await.map_err(io::Error::other) }
-        })
+        let (authority, tls) = (self.address.authority(), self.tls.clone());
+        let endpoint = Endpoint::from_shared(format!("http://{authority}"))?
+            .origin(format!("https://{authority}").parse()?);
+        let connect = service_fn(move |_| {
+            let (authority, tls) = (authority.clone(), tls.clone());
+            async move {
+                let io = timeout(HANDSHAKE, TcpStream::connect(authority)).await??;
+                // rustls wants a name. It is neither sent nor checked.
+                let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0; 4])));
+                let secured = timeout(HANDSHAKE, tls.connect(name, io)).await??;
+                Ok::<_, io::Error>(TokioIo::new(secured))
+            }
+        });
+        Ok(endpoint.connect_with_connector_lazy(connect))
     }
 }
 

@@ -3,7 +3,7 @@ use spiffe_core::clock::SystemClock;
 use spiffe_core::testing::TestAuthority;
 use spiffe_core::tls::{Arrival, ServerTls};
 use spiffe_core::{BundleSet, IdentitySnapshot};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -20,7 +20,7 @@ async fn listening(authority: &TestAuthority, path: &str) -> (ServerAddress, Hea
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let acceptor = ServerTls::new(authority.source(path), anyone())
-        .alpn([ALPN])
+        .alpn([&b"h2"[..]])
         .client_auth_optional()
         .acceptor();
     let (tell, heard) = tokio::sync::mpsc::channel(10);

@@ -289,6 +289,30 @@ async fn renewal_failure_keeps_valid_svid() {
 }
 
 #[tokio::test]
+async fn a_disk_that_cannot_be_written_keeps_nobody_from_being_served() {
+    let node = Node::new().await;
+    node.server.entries(&[ours("e")]);
+    let agent = node.start().await;
+    let mut stream = agent.fetch().await.unwrap();
+    let before = stream.message().await.unwrap().unwrap();
+    std::fs::rename(node.path("data"), node.path("away")).unwrap();
+    node.clock.set(2100);
+    agent
+        .until("node identity", "renewing its SVID failed")
+        .await;
+    // Workloads' keys are in memory, so theirs are renewed all the same.
+    let after = stream.message().await.unwrap().unwrap();
+    assert_ne!(after.svids[0].x509_svid, before.svids[0].x509_svid);
+
+    std::fs::rename(node.path("away"), node.path("data")).unwrap();
+    let own = node.data()["svid"].clone();
+    node.clock.set(2400);
+    agent.until("node identity", "Ready").await;
+    assert_ne!(node.data()["svid"], own);
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn rotation_reaches_the_workload() {
     let node = Node::new().await;
     node.server.entries(&[ours("e")]);
