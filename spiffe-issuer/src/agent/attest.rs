@@ -104,9 +104,8 @@ impl Attestation {
     }
 
     async fn try_attest(&self) -> Result<Term, AttestationError> {
-        if self.own.bundle().is_none() {
-            let bundle = self.first_bundle().await?;
-            self.own.set_bundle(bundle).await;
+        if !self.own.has_proven_bundle() {
+            self.own.try_bundle(self.first_bundle().await?);
         }
         let (key, csr) = self.next_key().await?;
         let claim = self.prover.claim(key.signer().public_key()).await?;

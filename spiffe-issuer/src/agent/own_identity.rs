@@ -33,6 +33,9 @@ struct Parts {
     /// Which of the two keys the SVID has.
     slot: Option<usize>,
     bundle: Option<TrustBundle>,
+    /// Whether the bundle is only the one to begin with. It is not kept before a server proved good
+    /// by it: a wrong one must not outlive the file it came from.
+    is_on_trial: bool,
 }
 
 /// A key that is in force only when there is a certificate for it.
@@ -114,6 +117,21 @@ impl OwnIdentity {
         self.lock().bundle.clone()
     }
 
+    /// Whether a bundle is known that a server has proved good by.
+    #[must_use]
+    pub fn has_proven_bundle(&self) -> bool {
+        let parts = self.lock();
+        parts.bundle.is_some() && !parts.is_on_trial
+    }
+
+    /// Believes a bundle for as long as it takes to be let in by it, or not.
+    pub fn try_bundle(&self, bundle: TrustBundle) {
+        let mut parts = self.lock();
+        parts.bundle = Some(bundle);
+        parts.is_on_trial = true;
+        self.cell.publish(parts.snapshot());
+    }
+
     /// Done as soon as there is an SVID.
     pub async fn in_force(&self) {
         let mut changes = self.cell.subscribe();
@@ -142,7 +160,7 @@ impl OwnIdentity {
         Ok(NextKey { slot, signer })
     }
 
-    /// Puts a new SVID in force, and keeps it. That it cannot be kept is told in the log: it is in
+    /// Keeps a new SVID, and puts it in force. That it cannot be kept is told in the log: it is in
     /// force all the same, only the next start will not find it.
     ///
     /// # Errors
@@ -160,18 +178,23 @@ impl OwnIdentity {
         let svid = X509Svid::new(chain, in_memory)?;
         self.check(&svid, now)?;
         let term = self.term(&svid, can_reattest);
-        {
-            let mut parts = self.lock();
-            parts.svid = Some(svid.clone());
-            parts.slot = Some(key.slot);
-            self.cell.publish(parts.snapshot());
-        }
-        if let Err(error) = self.storage.keep_svid(svid.chain(), can_reattest).await {
+        // Kept first: what a token was spent for must not get lost between two steps.
+        let proven = self.bundle().filter(|_| !self.has_proven_bundle());
+        let authorities = proven.as_ref().map(TrustBundle::x509_authorities);
+        let kept = self
+            .storage
+            .keep_svid(svid.chain(), can_reattest, authorities);
+        if let Err(error) = kept.await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "Agent SVID could not be kept; it will be lost at the next start"
             );
         }
+        let mut parts = self.lock();
+        parts.svid = Some(svid);
+        parts.slot = Some(key.slot);
+        parts.is_on_trial = false;
+        self.cell.publish(parts.snapshot());
         Ok(term)
     }
 
@@ -179,10 +202,11 @@ impl OwnIdentity {
     pub async fn set_bundle(&self, bundle: TrustBundle) {
         {
             let mut parts = self.lock();
-            if parts.bundle.as_ref() == Some(&bundle) {
+            if parts.bundle.as_ref() == Some(&bundle) && !parts.is_on_trial {
                 return;
             }
             parts.bundle = Some(bundle.clone());
+            parts.is_on_trial = false;
             self.cell.publish(parts.snapshot());
         }
         if let Err(error) = self.storage.keep_bundle(bundle.x509_authorities()).await {
@@ -438,6 +462,22 @@ mod tests {
             let adopted = own.adopt(vec![chain], &key, false, at(0)).await;
             assert_eq!(adopted.is_ok(), good, "{begins}: {adopted:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_first_bundle_is_kept_only_once_it_proved_good() {
+        let home = Home::new();
+        let (own, _) = home.start().await;
+        own.try_bundle(Authority::new().bundle("td"));
+        home.adopt(&own, AGENT, 0).await.unwrap_err();
+        assert!(!own.has_proven_bundle());
+        assert!(home.start().await.0.bundle().is_none());
+
+        own.try_bundle(home.authority.bundle("td"));
+        home.adopt(&own, AGENT, 0).await.unwrap();
+        assert!(own.has_proven_bundle());
+        let kept = home.start().await.0.bundle();
+        assert_eq!(kept, Some(home.authority.bundle("td")));
     }
 
     #[tokio::test]

@@ -75,7 +75,8 @@ impl Storage {
         .await
     }
 
-    /// Keeps a new SVID.
+    /// Keeps a new SVID and, in the same breath, the authorities that vouched for it, where those are
+    /// not kept yet.
     ///
     /// # Errors
     ///
@@ -84,11 +85,15 @@ impl Storage {
         &self,
         chain: &[Certificate],
         can_reattest: bool,
+        authorities: Option<&[Certificate]>,
     ) -> Result<(), StorageError> {
-        let svid = encode(chain);
+        let (svid, bundle) = (encode(chain), authorities.map(encode));
         self.change(move |data| {
             data.svid = svid;
             data.reattestable = can_reattest;
+            if let Some(bundle) = bundle {
+                data.bundle = bundle;
+            }
         })
         .await
     }
@@ -290,7 +295,7 @@ mod tests {
             chain(),
             Authority::new().bundle("td").x509_authorities().to_vec(),
         );
-        storage.keep_svid(&svid, true).await.unwrap();
+        storage.keep_svid(&svid, true, None).await.unwrap();
         storage.keep_bundle(&authorities).await.unwrap();
         let (storage, found) = open(&dir).await.unwrap();
         assert_eq!(
@@ -369,12 +374,12 @@ mod tests {
         let data = dir.path().join("data");
         let (storage, _) = open(&data).await.unwrap();
         let svid = chain();
-        storage.keep_svid(&svid, false).await.unwrap();
+        storage.keep_svid(&svid, false, None).await.unwrap();
         // The disk goes away, and comes back with what it had.
         let away = dir.path().join("away");
         fs::rename(&data, &away).unwrap();
         let next = chain();
-        let error = storage.keep_svid(&next, false).await.unwrap_err();
+        let error = storage.keep_svid(&next, false, None).await.unwrap_err();
         assert!(matches!(error, StorageError::Write(_)), "{error:?}");
         fs::rename(&away, &data).unwrap();
         let (_, found) = open(&data).await.unwrap();

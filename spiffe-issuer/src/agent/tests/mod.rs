@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use spiffe_core::proto::workload::X509svidRequest;
 use spiffe_core::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use spiffe_core::proto::workload::{X509svidRequest, X509svidResponse};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
 use super::cache::samples::{Authority, at, entry};
-use super::lifecycle::End;
+use super::lifecycle::{End, Why};
+use super::server_client::TurnedAway;
 use super::*;
 use crate::config::parse;
 use crate::domain::{Denial, Entry};
@@ -207,8 +208,6 @@ fn ids(told: &X509svidResponse) -> Vec<&str> {
         .map(|svid| svid.spiffe_id.as_str())
         .collect()
 }
-
-use spiffe_core::proto::workload::X509svidResponse;
 
 #[tokio::test]
 async fn it_attests_and_serves_and_comes_back_without_its_token() {
@@ -423,6 +422,42 @@ async fn a_bootstrap_without_a_bundle_asks_the_first_server() {
     node.server.entries(&[ours("e")]);
     let lines = "insecure_bootstrap = true\njoin_token = \"good\"";
     let agent = node.try_start(lines).await.unwrap();
+    assert_eq!(ids(&agent.fetch_one().await), ["spiffe://td/e"]);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_turned_away_learns_with_which_identity() {
+    let node = Node::new().await;
+    let identity = Arc::new(SnapshotCell::new(Default::default()));
+    let (server, mut told) = ServerClient::new(Box::new(node.server.dialer()), identity.clone());
+    server.post_status("").await.unwrap();
+    node.server.be_away(true);
+    server.post_status("").await.unwrap_err();
+    assert!(told.try_recv().is_err(), "being away says nothing about us");
+    node.server.be_away(false);
+    node.server.deny(Some(Denial::AgentNotActive));
+    for generation in [1, 2] {
+        server.post_status("").await.unwrap_err();
+        let why = Why::Evicted;
+        assert_eq!(told.try_recv(), Ok(TurnedAway { why, generation }));
+        identity.publish(Default::default());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_bundle_does_not_outlive_its_file() {
+    let node = Node::new().await;
+    node.server.let_reattest();
+    node.server.entries(&[ours("e")]);
+    let right = std::fs::read(node.path("bundle.pem")).unwrap();
+    let wrong = Authority::new().bundle("td");
+    let wrong = wrong.x509_authorities()[0].to_pem();
+    std::fs::write(node.path("bundle.pem"), wrong).unwrap();
+    let agent = node.start_with_token("reusable").await;
+    agent.until("node identity", "not attested yet").await;
+    std::fs::write(node.path("bundle.pem"), right).unwrap();
+    node.clock.set(10);
     assert_eq!(ids(&agent.fetch_one().await), ["spiffe://td/e"]);
     agent.stop().await;
 }

@@ -298,7 +298,13 @@ async fn attestor_error_is_unavailable() {
     assert_eq!(refused.code(), Code::Unavailable);
     assert_eq!(refused.message(), "workload attestation failed");
     api.give(&[ours("ours", 1)]);
-    assert!(api.fetch().await.is_ok());
+    let mut stream = api.fetch().await.unwrap();
+    stream.message().await.unwrap().unwrap();
+
+    // What was given by selectors that were found is taken back with its entry, all the same.
+    api.cache.sync_entries([], now());
+    let over = stream.message().await.unwrap_err();
+    assert_eq!(over.code(), Code::PermissionDenied);
     api.stop().await;
 }
 

@@ -179,7 +179,13 @@ impl Asked<'_> {
         if W::WAITS_FOR_SIGNATURES {
             self.wait_for_signatures(rights, deadline).await;
         }
-        let rights = self.judged::<W>(rights)?;
+        let rights = self.judged::<W>(rights).map_err(|refused| match refused {
+            // Those attestors might have found what an entry asks for.
+            Refused::NoIdentity { .. } if !self.found.failed.is_empty() => {
+                Refused::Attestors(self.found.failed.join(", "))
+            }
+            refused => refused,
+        })?;
         let message = W::message(&rights).ok_or(Refused::NotSigned)?;
         Ok((message, rights))
     }
@@ -233,23 +239,15 @@ impl Asked<'_> {
     fn judged<W: Wish>(&self, rights: &mut Receiver<Option<Rights>>) -> Result<Rights, Refused> {
         let rights = rights.borrow_and_update().clone();
         let rights = rights.ok_or(Refused::NotSynced)?;
-        if !rights.has_any() && !W::is_for_anyone(self.workloads) {
-            return Err(self.refusal());
+        if rights.has_any() || W::is_for_anyone(self.workloads) {
+            return Ok(rights);
         }
-        Ok(rights)
-    }
-
-    /// Why this caller has nothing.
-    fn refusal(&self) -> Refused {
-        if !self.found.failed.is_empty() {
-            return Refused::Attestors(self.found.failed.join(", "));
-        }
-        Refused::NoIdentity {
+        Err(Refused::NoIdentity {
             pid: self.caller.process().pid(),
             uid: self.caller.uid(),
             kinds: kinds(&self.found.selectors),
             nearest: self.workloads.cache.nearest(&self.found.selectors),
-        }
+        })
     }
 }
 
