@@ -161,6 +161,9 @@ plugins {{
   socket_path = "{folder}/agent.sock"
   trust_bundle_path = "{folder}/bundle.pem"
   trust_domain = "{TRUST_DOMAIN}"
+  experimental {{
+    sync_interval = "1s"
+  }}
 }}
 
 plugins {{

@@ -14,6 +14,7 @@ impl Story<'_> {
         let address = free_address()?.to_string();
         let command = self.workload(&self.programs.greeter_server, &[&address]);
         let process = self.processes.start("greeter-server", command)?;
+        step.fact("waits", "until the agent has heard of the entry");
         let identity = self.identity(process, &step).await?;
         if identity.id.as_str() != server_id() {
             return Err(Trouble::unexpected(server_id(), identity.id.as_str()));
@@ -91,7 +92,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    pub(super) async fn be_a_stranger(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn be_a_stranger(&mut self, agent: Handle) -> Result<(), Trouble> {
         let step = self
             .account
             .step("A third program asks who it is, and is nobody");
@@ -105,6 +106,16 @@ impl Story<'_> {
             Line::NoIdentity(why) => step.fact("is told", why),
             other => return Err(Trouble::unexpected("no identity", other.to_string())),
         }
+        let pid = self.processes.pid(stranger).to_string();
+        let reason = self
+            .processes
+            .line(agent, "the reason in the agent's log", SOON, |line| {
+                let names_it = line.split(|c: char| !c.is_ascii_digit()).any(|n| n == pid);
+                names_it.then(|| quoted("error", line))?
+            })
+            .await?;
+        step.fact("agent", format_args!("logs {reason}"));
+        self.ended_well(stranger).await?;
         step.done();
         Ok(())
     }
@@ -143,6 +154,13 @@ impl Story<'_> {
         }
         Err(Trouble::unexpected("exit code 0", status.to_string()))
     }
+}
+
+/// The value of a field of a log line, where it is quoted.
+fn quoted(field: &str, line: &str) -> Option<String> {
+    let (_, value) = line.split_once(&format!(" {field}=\""))?;
+    let (value, _) = value.split_once('"')?;
+    Some(value.to_owned())
 }
 
 const RESET: &str = "/greeter.v1.Greeter/Reset";

@@ -10,6 +10,7 @@ use spiffe_core::{
 use super::{Story, TTL, client_id, server_id, short};
 use crate::{
     domain::{NODE, TRUST_DOMAIN, value_of},
+    processes::Handle,
     programs::selectors_of,
     trouble::Trouble,
 };
@@ -65,7 +66,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    pub(super) async fn attest_agent(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn attest_agent(&mut self) -> Result<Handle, Trouble> {
         let step = self.account.step("The agent attests");
         let token = self.domain.join_token().await?;
         step.fact(
@@ -93,6 +94,6 @@ impl Story<'_> {
             }
         }
         step.done();
-        Ok(())
+        Ok(agent)
     }
 }

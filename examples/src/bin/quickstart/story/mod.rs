@@ -39,11 +39,11 @@ pub(crate) async fn tell(
     };
     story.start_server().await?;
     story.register_workloads().await?;
-    story.attest_agent().await?;
+    let agent = story.attest_agent().await?;
     let mut service = story.start_greeter().await?;
     story.call_and_be_answered(&service).await?;
     story.call_and_be_refused(&service).await?;
-    story.be_a_stranger().await?;
+    story.be_a_stranger(agent).await?;
     story.rotate(&mut service).await?;
     story.stop().await
 }
@@ -115,5 +115,6 @@ const TTL: Duration = Duration::from_secs(20);
 /// How long RPCs flow: past the end of the identities that they began with.
 const FLOW: Duration = Duration::from_secs(24);
 
-/// How long a program may take to get ready, and a workload to get an answer.
-const SOON: Duration = Duration::from_secs(20);
+/// How long a program may take to get ready, and a workload to get an answer. A source waits 30
+/// seconds for its first identity; this is longer, so that its own words are seen.
+const SOON: Duration = Duration::from_secs(40);
