@@ -6,13 +6,23 @@
 
 use std::{error::Error, time::Duration};
 
-use spiffe_core::{SpiffeId, authorizer::exactly, source::X509Source, spiffe_id, tls::SourceExt};
+use spiffe_core::{
+    SpiffeId,
+    authorizer::exactly,
+    source::{IdentitySource, X509Source},
+    spiffe_id,
+    tls::{ClientTls, SourceExt},
+};
 use spiffe_examples::{
     lines::Line,
     proto::greeter::{ResetRequest, SayHelloRequest, greeter_client::GreeterClient},
     tell_identities,
 };
-use tokio::time::{self, Instant, MissedTickBehavior};
+use spiffe_tonic::ChannelError;
+use tokio::{
+    sync::watch,
+    time::{self, Instant, MissedTickBehavior},
+};
 use tonic::{Status, transport::Channel};
 
 const SERVER: SpiffeId = spiffe_id!("spiffe://example.org/greeter/server");
@@ -30,16 +40,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let source = X509Source::connect().await?;
-    let address = format!("https://{address}");
-    let channel = spiffe_tonic::channel(&address, source.client(exactly(SERVER))).await?;
-    let mut greeter = GreeterClient::new(channel);
-
+    let server = Server {
+        uri: format!("https://{address}"),
+        tls: source.client(exactly(SERVER)),
+    };
     let telling = tell_identities(&source);
     let calling = async {
         match what {
-            ["hello", nickname] => hello(&mut greeter, nickname).await,
-            ["reset"] => reset(&mut greeter).await,
-            ["flow", seconds] => flow(&mut greeter, Duration::from_secs(seconds.parse()?)).await,
+            ["hello", nickname] => hello(&server, nickname).await,
+            ["reset"] => reset(&server).await,
+            ["flow", seconds] => {
+                let duration = Duration::from_secs(seconds.parse()?);
+                flow(&server, source.subscribe(), duration).await
+            }
             _ => Err(USAGE.into()),
         }
     };
@@ -50,7 +63,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-async fn hello(greeter: &mut GreeterClient<Channel>, nickname: &str) -> Result<(), Box<dyn Error>> {
+/// Where the greeter is, and who it must be. What we are ourselves is asked at each handshake.
+struct Server {
+    uri: String,
+    tls: ClientTls,
+}
+
+impl Server {
+    async fn connect(&self) -> Result<GreeterClient<Channel>, ChannelError> {
+        let channel = spiffe_tonic::channel(&self.uri, self.tls.clone()).await?;
+        Ok(GreeterClient::new(channel))
+    }
+}
+
+async fn hello(server: &Server, nickname: &str) -> Result<(), Box<dyn Error>> {
+    let mut greeter = server.connect().await?;
     let request = SayHelloRequest {
         nickname: nickname.to_owned(),
     };
@@ -66,7 +93,8 @@ async fn hello(greeter: &mut GreeterClient<Channel>, nickname: &str) -> Result<(
     Ok(())
 }
 
-async fn reset(greeter: &mut GreeterClient<Channel>) -> Result<(), Box<dyn Error>> {
+async fn reset(server: &Server) -> Result<(), Box<dyn Error>> {
+    let mut greeter = server.connect().await?;
     match greeter.reset(ResetRequest {}).await {
         Ok(answer) => println!("{} greetings forgotten", answer.get_ref().forgotten),
         Err(status) => println!("{}", refused(&status)),
@@ -74,16 +102,25 @@ async fn reset(greeter: &mut GreeterClient<Channel>) -> Result<(), Box<dyn Error
     Ok(())
 }
 
-/// Calls and calls, over whatever connections the channel keeps, and counts.
+/// Calls and calls, and counts.
+///
+/// A connection keeps the certificates that it began with. So whenever ours is renewed, the calls
+/// move to a new connection; the old one ends between two calls and disturbs none.
 async fn flow(
-    greeter: &mut GreeterClient<Channel>,
+    server: &Server,
+    mut changes: watch::Receiver<u64>,
     duration: Duration,
 ) -> Result<(), Box<dyn Error>> {
+    let mut greeter = server.connect().await?;
     let (mut sent, mut failed) = (0, 0);
     let end = Instant::now() + duration;
     let mut ticks = time::interval(PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while ticks.tick().await < end {
+        if changes.has_changed()? {
+            changes.mark_unchanged();
+            greeter = server.connect().await?;
+        }
         let nickname = format!("number {sent}");
         sent += 1;
         if let Err(status) = greeter.say_hello(SayHelloRequest { nickname }).await {

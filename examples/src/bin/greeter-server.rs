@@ -9,7 +9,6 @@ use std::{
     mem,
     net::SocketAddr,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use spiffe_core::{
@@ -36,8 +35,6 @@ use tonic::{Request, Response, Status, transport::Server};
 const CLIENT: SpiffeId = spiffe_id!("spiffe://example.org/greeter/client");
 const OPERATOR: SpiffeId = spiffe_id!("spiffe://example.org/operator");
 
-const CONNECTION_AGE: Duration = Duration::from_secs(5);
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     // The SDK logs whom it turns away, and why.
@@ -49,8 +46,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let source = X509Source::connect().await?;
     let serving = Server::builder()
-        // Connections live on when certificates are renewed; this is how the new ones come to use.
-        .max_connection_age(CONNECTION_AGE)
         .layer(
             AuthorizeLayer::new(exactly(CLIENT))
                 .rpc("/greeter.v1.Greeter/Reset", exactly(OPERATOR)),

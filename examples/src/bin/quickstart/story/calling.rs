@@ -111,7 +111,7 @@ impl Story<'_> {
             .processes
             .line(agent, "the reason in the agent's log", SOON, |line| {
                 let names_it = line.split(|c: char| !c.is_ascii_digit()).any(|n| n == pid);
-                names_it.then(|| quoted("error", line))?
+                names_it.then(|| quoted("error", line).or_else(|| quoted("msg", line)))?
             })
             .await?;
         step.fact("agent", format_args!("logs {reason}"));
