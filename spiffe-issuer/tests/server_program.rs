@@ -53,7 +53,9 @@ fn four_faults_are_four_lines_and_a_failure() {
         .replace("data_dir = \"/d\"", "data_dri = \"/d\"\nca_ttl = \"1 day\"");
     let (valid, out, err) = validate(&bad, &[]);
     assert!(!valid && out.is_empty());
-    let keys: Vec<_> = err
+    let (first, faults) = err.split_once('\n').unwrap();
+    assert_eq!(first, "SPIRE server configuration file is invalid:");
+    let keys: Vec<_> = faults
         .lines()
         .map(|line| line.split(": ").nth(1).unwrap())
         .collect();
@@ -67,14 +69,16 @@ fn four_faults_are_four_lines_and_a_failure() {
 }
 
 #[test]
-fn the_settings_of_plugins_are_looked_at() {
+fn the_settings_of_plugins_are_looked_at_whatever_else_is_wrong() {
     let bad = GOOD.replace("sqlite3\" connection", "oracle\" connection");
-    let (valid, _, err) = validate(&bad, &[]);
-    assert!(!valid);
-    assert!(
-        err.contains("plugins.DataStore.sql.plugin_data.database_type"),
-        "{err}"
-    );
+    let worse = bad.replace("server {", "server {\nca_tll = \"1h\"");
+    for (file, other) in [(&bad, ""), (&worse, "server.ca_tll: is not a setting")] {
+        let (valid, _, err) = validate(file, &[]);
+        assert!(!valid);
+        for part in ["plugins.DataStore.sql.plugin_data.database_type: ", other] {
+            assert!(err.contains(part), "{part} in {err}");
+        }
+    }
 }
 
 #[test]
@@ -83,15 +87,16 @@ fn flags_count_more_than_the_file_and_are_named_when_they_are_wrong() {
     assert!(valid);
     let (valid, _, err) = validate(GOOD, &["-serverPort", "http"]);
     assert!(!valid);
-    let wanted = "-serverPort: server.bind_port: `http` is not a port from 0 to 65535\n";
+    let wanted = "SPIRE server configuration file is invalid: \
+                  -serverPort: server.bind_port: `http` is not a port from 0 to 65535\n";
     assert_eq!(err, wanted);
 }
 
 #[test]
 fn what_cannot_be_run_fails_and_says_why() {
     for (args, part) in [
-        (&[][..], "usage"),
-        (&["walk"], "usage"),
+        (&[][..], "Usage: spiffe-server <command>"),
+        (&["walk"], "unknown command `walk`"),
         (&["run", "-config", "/no/such/file"], "/no/such/file"),
         (
             &["run", "-confg", "x"],

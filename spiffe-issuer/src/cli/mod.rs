@@ -9,6 +9,7 @@ mod agents;
 #[cfg(feature = "server")]
 mod bundle;
 mod connect;
+mod daemon;
 #[cfg(feature = "server")]
 mod entry;
 #[cfg(feature = "agent")]

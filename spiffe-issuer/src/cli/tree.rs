@@ -13,6 +13,11 @@ use crate::config::suggest;
 /// What comes of a command. An error is printed once, by the program.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
+/// What went wrong was told already, and only the status is left.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("failed, for the reason that was told")]
+pub struct Told;
+
 /// What a command reads and writes.
 #[expect(missing_debug_implementations, reason = "streams have nothing to show")]
 pub struct Io<'a> {
@@ -138,6 +143,9 @@ impl Program {
         let Err(error) = outcome else {
             return 0;
         };
+        if error.is::<Told>() {
+            return FAILED;
+        }
         match error.downcast_ref::<Refused>() {
             Some(refused) if refused.why == FlagError::Help => said(io.out, &refused.to_string()),
             Some(refused) => complained(io.err, &refused.to_string(), FAILED),

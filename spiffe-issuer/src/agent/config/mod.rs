@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spiffe_core::TrustDomain;
-use spiffe_core::clock::Clock;
+use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::x509::KeyKind;
 
 use super::built_ins::{KEY_MANAGERS, MakeProver, NODE_PROVERS, WORKLOAD_ATTESTORS};
@@ -102,7 +102,7 @@ pub struct MadePlugins {
 }
 
 impl AgentConfig {
-    /// Reads a whole configuration.
+    /// Reads a whole configuration, the settings of plugins too.
     ///
     /// # Errors
     ///
@@ -116,6 +116,13 @@ impl AgentConfig {
             let make = agent?;
             Some(make(plugins?))
         });
+        // Also with faults elsewhere, so that all of them are told at once.
+        let made = config
+            .as_ref()
+            .map(|config| config.make_plugins(Arc::new(SystemClock)));
+        if let Some(Err(faults)) = made {
+            issues.append(faults);
+        }
         issues.finish(config)
     }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spiffe_core::clock::Clock;
+use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::x509::KeyKind;
 use spiffe_core::{SpiffeId, TrustDomain};
 
@@ -65,7 +65,7 @@ pub struct Plugins {
 }
 
 impl ServerConfig {
-    /// Reads a whole configuration.
+    /// Reads a whole configuration, the settings of plugins too.
     ///
     /// # Errors
     ///
@@ -90,6 +90,13 @@ impl ServerConfig {
                 plugins: plugins?,
             })
         });
+        // Also with faults elsewhere, so that all of them are told at once.
+        let made = config
+            .as_ref()
+            .map(|config| config.make_plugins(Arc::new(SystemClock)));
+        if let Some(Err(faults)) = made {
+            issues.append(faults);
+        }
         issues.finish(config)
     }
 }
