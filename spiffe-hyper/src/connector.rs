@@ -61,7 +61,7 @@ impl Connector {
     }
 }
 
-/// What is called by hyper: [`Connector::connect`].
+/// What is called by hyper: connects, and proves who is there.
 impl Service<Uri> for Connector {
     type Response = PeerIo;
     type Error = ConnectError;

@@ -3,6 +3,7 @@
 #[cfg(feature = "agent")]
 pub mod agent;
 pub mod attestation;
+#[cfg(any(feature = "agent", feature = "server"))]
 pub mod cli;
 pub mod config;
 pub mod domain;

@@ -139,18 +139,17 @@ fn lints(root: &Path) -> Result<Outcome, StepError> {
 /// workspace may lean on features that a neighbour switched on.
 fn features(root: &Path) -> Result<Outcome, StepError> {
     for package in published(root)? {
-        let check = ["check", "--package", &package.name];
-        cargo(root, &check)?;
-        cargo(root, &[&check[..], &["--no-default-features"]].concat())?;
-        for feature in &package.features {
+        let check = |features: &[&str]| {
+            let package = ["clippy", "--package", &package.name];
             cargo(
                 root,
-                &[
-                    &check[..],
-                    &["--no-default-features", "--features", feature],
-                ]
-                .concat(),
-            )?;
+                &[&package, features, &["--", "-D", "warnings"]].concat(),
+            )
+        };
+        check(&[])?;
+        check(&["--no-default-features"])?;
+        for feature in &package.features {
+            check(&["--no-default-features", "--features", feature])?;
         }
     }
     Ok(Outcome::Passed)

@@ -206,7 +206,8 @@ enum SocketPathError {
     NoTemplate(&'static str),
 }
 
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 mod tests {
     use std::os::unix::net::UnixListener;
 
