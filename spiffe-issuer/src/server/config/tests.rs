@@ -284,7 +284,10 @@ fn plugins_that_would_be_missed_are_refused() {
             "NodeAttestor \"x509pop\" {}",
             "is not a known NodeAttestor; known are `join_token`",
         ),
-        ("KeyManager \"disk\" {}", "there can only be one KeyManager"),
+        (
+            "KeyManager \"disk\" { plugin_data { keys_path = \"/d/keys\" } }",
+            "there can only be one KeyManager",
+        ),
     ] {
         let told = plugin(block);
         assert!(
