@@ -66,6 +66,12 @@ impl Identity {
             remaining: svid.not_after().duration_since(now).unwrap_or_default(),
         }
     }
+
+    /// Whether this is another certificate for the same name.
+    #[must_use]
+    pub fn renews(&self, old: &Self) -> bool {
+        self.id == old.id && self.serial != old.serial
+    }
 }
 
 /// The serial number of a certificate, in hexadecimal.

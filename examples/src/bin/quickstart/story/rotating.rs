@@ -4,7 +4,7 @@ use spiffe_examples::lines::{Identity, Line};
 use tokio::time::Instant;
 
 use super::{FLOW, SOON, Service, Story, TTL, short};
-use crate::{processes::Handle, trouble::Trouble};
+use crate::{account::Step, processes::Handle, trouble::Trouble};
 
 impl Story<'_> {
     pub(super) async fn rotate(&mut self, service: &mut Service) -> Result<(), Trouble> {
@@ -28,47 +28,8 @@ impl Story<'_> {
                 TTL.as_secs()
             ),
         );
-        for (name, process, old) in [
-            ("client", client, &first),
-            ("server", service.process, &service.identity),
-        ] {
-            let new = self.renewed(process, old).await?;
-            step.fact(
-                name,
-                format_args!(
-                    "serial {} -> {}, seen {:.1} s into the flow",
-                    short(&old.serial),
-                    short(&new.serial),
-                    begun.elapsed().as_secs_f64()
-                ),
-            );
-        }
-
-        let seen = |line: &str| match line.parse() {
-            Ok(Line::Greeted { caller, serial })
-                if caller == first.id && serial != first.serial =>
-            {
-                Some(serial)
-            }
-            _ => None,
-        };
-        let serial = self
-            .processes
-            .line(
-                service.process,
-                "a call with the new certificate",
-                FLOW,
-                seen,
-            )
+        self.see_renewals(&step, (client, &first), service, begun)
             .await?;
-        step.fact(
-            "handler",
-            format_args!(
-                "saw a call by serial {}, {:.1} s into the flow",
-                short(&serial),
-                begun.elapsed().as_secs_f64()
-            ),
-        );
 
         let flow = |line: &str| match line.parse() {
             Ok(Line::Flow { sent, failed }) => Some((sent, failed)),
@@ -91,10 +52,59 @@ impl Story<'_> {
         Ok(())
     }
 
+    /// Waits until both sides have new certificates and the handler was called with the client's.
+    async fn see_renewals(
+        &mut self,
+        step: &Step<'_>,
+        (client, first): (Handle, &Identity),
+        service: &Service,
+        begun: Instant,
+    ) -> Result<(), Trouble> {
+        let of_client = self.renewed(client, first).await?;
+        let renewal = |old: &Identity, new: &Identity| {
+            format!(
+                "serial {} -> {}, seen {:.1} s into the flow",
+                short(&old.serial),
+                short(&new.serial),
+                begun.elapsed().as_secs_f64()
+            )
+        };
+        step.fact("client", renewal(first, &of_client));
+
+        // The server tells of two things, in whichever order they come.
+        let (mut of_server, mut handler) = (None, None);
+        let both = |line: &str| {
+            match line.parse() {
+                Ok(Line::Identity(new)) if new.renews(&service.identity) => {
+                    of_server.get_or_insert_with(|| renewal(&service.identity, &new));
+                }
+                Ok(Line::Greeted { caller, serial })
+                    if caller == first.id && serial == of_client.serial =>
+                {
+                    handler = Some(format!(
+                        "saw a call by serial {}, {:.1} s into the flow",
+                        short(&serial),
+                        begun.elapsed().as_secs_f64()
+                    ));
+                }
+                _ => {}
+            }
+            of_server.clone().zip(handler.clone())
+        };
+        let what = "a new certificate, and a call with the client's new one";
+        let (of_server, handler) = self
+            .processes
+            .line(service.process, what, FLOW, both)
+            .await?;
+        step.fact("server", of_server);
+        step.fact("handler", handler);
+        Ok(())
+    }
+
     /// Waits until a workload tells that it has another certificate for the same name.
     async fn renewed(&mut self, of: Handle, old: &Identity) -> Result<Identity, Trouble> {
         let find = |line: &str| match line.parse() {
-            Ok(Line::Identity(new)) if new.id == old.id && new.serial != old.serial => Some(new),
+            Ok(Line::Identity(new)) if new.renews(old) => Some(new),
             _ => None,
         };
         self.processes
