@@ -47,9 +47,16 @@ fn endpoint(uri: &str) -> Result<Endpoint, ChannelError> {
     let plain = Uri::from_parts(plain).map_err(|_| ChannelError::NotHttps(uri.clone()))?;
     Ok(Endpoint::from(plain)
         .origin(uri)
-        .http2_keep_alive_interval(Duration::from_secs(60))
-        .keep_alive_timeout(Duration::from_secs(20)))
+        .http2_keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_TIMEOUT))
 }
+
+/// After how much silence during a call the server is asked whether it is still there. Servers in
+/// Go, where nothing else is said, end connections on which that is asked more often than every
+/// five minutes.
+const PING_AFTER: Duration = Duration::from_secs(6 * 60);
+/// How long it may take to answer that.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why there is no channel.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +78,64 @@ pub enum ChannelError {
 
 #[cfg(test)]
 mod tests {
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{self, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{Instant, timeout};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_call_is_asked_after_but_no_more_often_than_servers_bear() {
+        let (near, far) = duplex(64 * 1024);
+        let mut near = Some(TokioIo::new(near));
+        let dial = tower::service_fn(move |_: Uri| {
+            std::future::ready(near.take().ok_or("one connection must do"))
+        });
+        let endpoint = endpoint("https://ledger").unwrap();
+        let channel = endpoint.connect_with_connector_lazy(dial);
+        let mut client = HealthClient::new(channel);
+        let mut pings = Vec::new();
+        let hour = Duration::from_secs(3600);
+        tokio::select! {
+            answer = client.watch(HealthCheckRequest::default()) => panic!("{answer:?}"),
+            heard = timeout(hour, note_pings(far, &mut pings)) => assert!(heard.is_err(), "{heard:?}"),
+        }
+        assert!(pings.len() > 5, "{pings:?}");
+        // What gRPC servers in Go take for abuse where nothing else is said.
+        let bearable = Duration::from_secs(5 * 60);
+        assert!(
+            pings.is_sorted_by(|one, next| *next - *one >= bearable),
+            "{pings:?}"
+        );
+    }
+
+    /// A server that never answers a call, and notes when it is asked whether it is still there.
+    async fn note_pings(mut io: DuplexStream, pings: &mut Vec<Instant>) -> io::Result<()> {
+        const SETTINGS: u8 = 4;
+        const PING: u8 = 6;
+        const ACK: u8 = 1;
+        io.read_exact(&mut [0; 24]).await?;
+        io.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await?;
+        loop {
+            let mut head = [0; 9];
+            io.read_exact(&mut head).await?;
+            let mut body = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            io.read_exact(&mut body).await?;
+            match head {
+                [_, _, _, SETTINGS, 0, ..] => {
+                    io.write_all(&[0, 0, 0, SETTINGS, ACK, 0, 0, 0, 0]).await?;
+                }
+                [_, _, _, PING, 0, ..] => {
+                    pings.push(Instant::now());
+                    io.write_all(&[0, 0, 8, PING, ACK, 0, 0, 0, 0]).await?;
+                    io.write_all(&body).await?;
+                }
+                _ => {}
+            }
+        }
+    }
 
     #[test]
     fn a_server_is_found_by_name_or_address() {
