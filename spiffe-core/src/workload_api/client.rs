@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tonic::metadata::MetadataValue;
@@ -115,6 +116,8 @@ impl WorkloadApiClient {
             async move { io.ok_or(io::Error::from(io::ErrorKind::NotConnected)) }
         });
         tonic::transport::Endpoint::from_static("http://localhost")
+            .http2_keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(PING_TIMEOUT)
             .connect_with_connector(once)
             .await
             .map_err(|source| WorkloadApiError::Handshake {
@@ -173,6 +176,32 @@ impl fmt::Debug for X509Watch {
     }
 }
 
+/// After how much silence the other end is asked whether it is still there: an agent behind `tcp`
+/// may be gone without a word. Servers written in Go, as SPIRE's agent is, take a ping more often
+/// than every five minutes for abuse.
+const PING_AFTER: Duration = Duration::from_secs(6 * 60);
+/// How long it may take to answer that.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
 fn refused(status: tonic::Status) -> WorkloadApiError {
     WorkloadApiError::Refused(Box::new(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_that_fell_silent_is_noticed() {
+        let (answerer, _held) = mpsc::unbounded_channel();
+        let client = WorkloadApiClient::new(Endpoint::memory(answerer));
+        let begin = Instant::now();
+        let fetched = timeout(Duration::from_secs(3600), client.fetch_x509()).await;
+        let why = fetched.unwrap().unwrap_err();
+        assert!(matches!(why, WorkloadApiError::Refused(_)), "{why}");
+        assert_eq!(begin.elapsed(), PING_AFTER + PING_TIMEOUT);
+    }
 }
