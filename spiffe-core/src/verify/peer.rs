@@ -12,14 +12,16 @@ use crate::SpiffeId;
 ///
 /// There is no public constructor: to hold one is to have verified one. Cheap to clone.
 #[derive(Clone)]
-pub struct Peer(Arc<Inner>);
+pub struct Peer {
+    proof: Arc<Proof>,
+    generation: u64,
+}
 
-struct Inner {
+struct Proof {
     id: SpiffeId,
     certificates: Vec<CertificateDer<'static>>,
     not_after: SystemTime,
     role: Role,
-    generation: u64,
 }
 
 /// Which side of a connection a peer is on; its certificate must be good for that.
@@ -40,63 +42,53 @@ impl Peer {
         role: Role,
     ) -> Self {
         let certificates = chain.iter().map(|der| der.clone().into_owned()).collect();
-        Self(Arc::new(Inner {
+        let proof = Proof {
             id,
             certificates,
             not_after,
             role,
+        };
+        Self {
+            proof: Arc::new(proof),
             generation: 0,
-        }))
+        }
     }
 
     /// The same proof, marked with the generation of the snapshot that it was judged with.
     #[cfg(feature = "tls")]
     pub(crate) fn judged_at(self, generation: u64) -> Self {
-        let Inner {
-            id,
-            certificates,
-            not_after,
-            role,
-            ..
-        } = &*self.0;
-        Self(Arc::new(Inner {
-            id: id.clone(),
-            certificates: certificates.clone(),
-            not_after: *not_after,
-            role: *role,
-            generation,
-        }))
+        Self { generation, ..self }
     }
 
     /// The identity.
     #[must_use]
     pub fn id(&self) -> &SpiffeId {
-        &self.0.id
+        &self.proof.id
     }
 
     /// The certificates that the peer sent, leaf first.
     #[must_use]
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
-        &self.0.certificates
+        &self.proof.certificates
     }
 
     /// When the proof ends: the earliest end of any certificate on the path, the authority's too.
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
-        self.0.not_after
+        self.proof.not_after
     }
 
     /// Which side of the connection the peer is on.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.0.role
+        self.proof.role
     }
 
     /// The generation of the snapshot that this peer was judged with: where the source has moved
     /// on, the verdict may have.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.0.generation
+        self.generation
     }
 }
 
