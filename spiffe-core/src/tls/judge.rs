@@ -34,14 +34,11 @@ impl Judge {
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
         let verdict = self.verify(leaf, intermediates, now);
-        let told = match &verdict {
-            Ok(_) => Ok(()),
-            Err(refused) => {
-                tracing::info!(error = %refused, "peer refused");
-                Err(refused.alert())
-            }
-        };
-        verdict::note(verdict);
+        let told = verdict.as_ref().map(|_| ()).map_err(|e| e.alert());
+        // Whoever waits for the handshake gets the reason and tells it; nobody else would.
+        if let Err(Err(refused)) = verdict::note(verdict) {
+            tracing::info!(error = %refused, "peer refused");
+        }
         told
     }
 

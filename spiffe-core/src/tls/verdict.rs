@@ -27,7 +27,23 @@ pub(super) async fn of<F: Future>(handshake: F) -> (F::Output, Option<Verdict>) 
 }
 
 /// Notes the verdict for the handshake that this runs in. Somebody who drives rustls without us has
-/// no slot, and only the outcome counts.
-pub(super) fn note(verdict: Verdict) {
-    let _ = VERDICT.try_with(|slot| *slot.borrow_mut() = Some(verdict));
+/// no slot: then the verdict comes back.
+pub(super) fn note(verdict: Verdict) -> Result<(), Verdict> {
+    let mut verdict = Some(verdict);
+    let _ = VERDICT.try_with(|slot| slot.replace(verdict.take()));
+    verdict.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_verdict_goes_to_who_waits_for_it_or_comes_back() {
+        let refused = || Err(HandshakeError::NoPeer);
+        let ((), verdict) = of(async { note(refused()).unwrap() }).await;
+        assert!(matches!(verdict, Some(Err(HandshakeError::NoPeer))));
+        assert!(matches!(note(refused()), Err(Err(HandshakeError::NoPeer))));
+        assert!(of(async {}).await.1.is_none(), "nothing is left over");
+    }
 }
