@@ -100,6 +100,40 @@ async fn a_peer_that_proves_nothing_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_refused_peer_is_told_the_kind_of_refusal_and_no_more() {
+    let ca = TestAuthority::new("example.org");
+    let stranger = TestAuthority::new("other.org");
+    let member = || member_of(TrustDomain::from_static("elsewhere.org"));
+    let knows = |svid| {
+        let snapshot = IdentitySnapshot::new(vec![svid], ca.bundle().into());
+        Arc::new(SnapshotCell::new(snapshot))
+    };
+    for (server, client, alert) in [
+        (
+            ca.source("/s").server(member()),
+            ca.source("/c"),
+            "AccessDenied",
+        ),
+        (
+            ca.source("/s").server(anyone()),
+            knows(stranger.svid("/c")),
+            "UnknownCA",
+        ),
+        (
+            ca.source("/s").server(anyone()),
+            knows(ca.draft("/c").not_yet_valid().svid()),
+            "CertificateExpired",
+        ),
+    ] {
+        let (accepted, connected) = handshake(&server, &client.client(anyone())).await;
+        accepted.unwrap_err();
+        // In TLS 1.3 a client is done before the server has judged it.
+        let told = connected.unwrap().read(&mut [0; 1]).await.unwrap_err();
+        assert!(told.to_string().ends_with(alert), "{told} for {alert}");
+    }
+}
+
+#[tokio::test]
 async fn an_expired_svid_is_not_presented() {
     let ca = TestAuthority::new("example.org");
     let expired = ca.draft("/c").expired().svid();
