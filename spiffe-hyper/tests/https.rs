@@ -18,6 +18,7 @@ use spiffe_core::tls::{ServerTls, SourceExt};
 use spiffe_core::{IdentitySnapshot, IdentitySource, SpiffeId};
 use spiffe_hyper::{Connector, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower_service::Service;
@@ -109,6 +110,38 @@ async fn a_server_that_stopped_accepts_no_more() {
         .await;
     let told = error.unwrap_err().source().unwrap().to_string();
     assert!(told.starts_with("cannot connect to 127.0.0.1:"), "{told}");
+}
+
+#[tokio::test]
+async fn who_says_nothing_does_not_hold_up_the_end() {
+    let authority = TestAuthority::new("a.test");
+    let mut server = Server::start(authority.source("/server").server(anyone())).await;
+    let connector = authority.source("/web").client(anyone()).connector();
+    let tcp = TcpStream::connect(server.addr).await.unwrap();
+    let mut silent = connector.connect(tcp).await.unwrap();
+    // The other one came later and is served, so the silent one has come in.
+    let client = client(authority.source("/web").client(anyone()));
+    client.get(server.uri("/")).await.unwrap();
+    server.stop.take().unwrap().send(()).unwrap();
+    server.task.await.unwrap();
+    _ = silent.read(&mut [0; 1]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_takes_its_connections_with_it() {
+    let authority = TestAuthority::new("a.test");
+    let (begun, has_begun) = oneshot::channel();
+    let begun = Arc::new(std::sync::Mutex::new(Some(begun)));
+    let endless = tower::service_fn(move |_: Request<Incoming>| {
+        begun.lock().unwrap().take().unwrap().send(()).unwrap();
+        std::future::pending::<Result<Response<String>, Infallible>>()
+    });
+    let server = Server::start_with(authority.source("/server").server(anyone()), endless).await;
+    let client = client(authority.source("/web").client(anyone()));
+    let call = tokio::spawn(client.get(server.uri("/")));
+    has_begun.await.unwrap();
+    server.task.abort();
+    call.await.unwrap().unwrap_err();
 }
 
 #[tokio::test]
