@@ -6,11 +6,7 @@
 
 use std::{error::Error, io};
 
-use spiffe_core::{
-    authorizer::member_of,
-    source::{IdentitySource, X509Source},
-    tls::SourceExt,
-};
+use spiffe_core::{IdentitySource, SourceExt, X509Source, authorizer::member_of};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

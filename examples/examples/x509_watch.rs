@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use spiffe_core::source::X509Source;
+use spiffe_core::X509Source;
 use spiffe_examples::tell_identities;
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,8 +1,8 @@
 //! Who am I now? A source renews an identity on its own; this only watches.
 
 use spiffe_core::{
+    IdentitySource,
     clock::{Clock, SystemClock},
-    source::IdentitySource,
 };
 
 use crate::lines::{Identity, Line};

@@ -4,9 +4,8 @@
 //! and talks mutual TLS with it:
 //!
 //! ```no_run
-//! use spiffe_core::{SpiffeId, authorizer, spiffe_id};
-//! use spiffe_core::source::X509Source;
-//! use spiffe_core::tls::SourceExt;
+//! use spiffe_core::authorizer::exactly;
+//! use spiffe_core::{SourceExt, SpiffeId, X509Source, spiffe_id};
 //! use tokio::net::TcpStream;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,7 +13,7 @@
 //!
 //! // Reads SPIFFE_ENDPOINT_SOCKET and waits for the first identity.
 //! let source = X509Source::connect().await?;
-//! let client = source.client(authorizer::exactly(DATABASE));
+//! let client = source.client(exactly(DATABASE));
 //!
 //! let stream = TcpStream::connect("10.0.0.7:5432").await?;
 //! let stream = client.connector().connect(stream).await?;
@@ -31,8 +30,9 @@
 //! * Documents: [`X509Svid`] and what it is made of in [`x509`], [`TrustBundle`], [`BundleSet`].
 //! * Proofs: [`verify`] makes a [`Peer`] of a certificate chain, and nothing else does;
 //!   [`authorizer`] says whether that peer may talk to us.
-//! * Sources: an `IdentitySource` always has an [`IdentitySnapshot`]; `source::X509Source` takes it
-//!   from the Workload API, `source::SnapshotCell` from whoever publishes it.
+//! * Sources: an `IdentitySource` always has an [`IdentitySnapshot`]; an `X509Source` takes it from
+//!   the Workload API, a `source::SnapshotCell` from whoever publishes it.
+//! * TLS: `SourceExt` makes servers and clients of any source; what they are made of is in `tls`.
 //!
 //! # Features
 //!
@@ -40,7 +40,7 @@
 //! |---|---|---|
 //! | `source` | | sources and the snapshots they replace; tokio |
 //! | `tls` | yes | `tls`: rustls configurations, acceptor and connector over any IO |
-//! | `workload-api` | yes | `workload_api`: the client, and `source::X509Source`; tonic |
+//! | `workload-api` | yes | `workload_api`: the client, and `X509Source`; tonic |
 //! | `serde` | | IDs in configuration files |
 //! | `testing` | | `testing`: an authority, a clock and a Workload API for tests |
 //!
@@ -70,5 +70,9 @@ pub use id::{IdError, SpiffeId, TrustDomain};
 pub use snapshot::IdentitySnapshot;
 #[cfg(feature = "source")]
 pub use source::IdentitySource;
+#[cfg(feature = "workload-api")]
+pub use source::X509Source;
+#[cfg(feature = "tls")]
+pub use tls::SourceExt;
 pub use verify::Peer;
 pub use x509::X509Svid;

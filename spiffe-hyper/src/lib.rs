@@ -7,10 +7,8 @@
 //!
 //! ```no_run
 //! use http::{Request, Response};
-//! use spiffe_core::TrustDomain;
 //! use spiffe_core::authorizer::member_of;
-//! use spiffe_core::source::IdentitySource;
-//! use spiffe_core::tls::SourceExt;
+//! use spiffe_core::{IdentitySource, SourceExt, TrustDomain};
 //! use spiffe_hyper::Listener;
 //!
 //! # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
@@ -33,10 +31,8 @@
 //! ```no_run
 //! use hyper_util::client::legacy::Client;
 //! use hyper_util::rt::TokioExecutor;
-//! use spiffe_core::SpiffeId;
 //! use spiffe_core::authorizer::exactly;
-//! use spiffe_core::source::IdentitySource;
-//! use spiffe_core::tls::SourceExt;
+//! use spiffe_core::{IdentitySource, SourceExt, SpiffeId};
 //! use spiffe_hyper::Connector;
 //!
 //! # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {

@@ -5,22 +5,20 @@
 //! # A server
 //!
 //! ```no_run
+//! # use tonic::transport::Server;
+//! # use tonic_health::pb::health_server::{Health, HealthServer as LedgerServer};
 //! use spiffe_core::authorizer::{exactly, member_of};
-//! use spiffe_core::source::IdentitySource;
-//! use spiffe_core::tls::SourceExt;
-//! use spiffe_core::{SpiffeId, TrustDomain};
+//! use spiffe_core::{SourceExt, X509Source};
 //! use spiffe_tonic::RouterExt;
 //! use spiffe_tower::AuthorizeLayer;
-//! use tonic::transport::Server;
 //!
-//! # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
-//! # let (_reporter, service) = tonic_health::server::health_reporter();
-//! let everyone_here = || member_of(TrustDomain::from_static("prod.example"));
-//! let ops = exactly(SpiffeId::from_static("spiffe://prod.example/ops"));
+//! # async fn example(ledger: impl Health, addr: std::net::SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
+//! let source = X509Source::connect().await?;                       // SPIFFE_ENDPOINT_SOCKET
 //! Server::builder()
-//!     .layer(AuthorizeLayer::new(everyone_here()).rpc("/bank.v1.Ledger/Close", ops))
-//!     .add_service(service)
-//!     .serve_mtls("0.0.0.0:8443".parse()?, source.server(everyone_here())) // was .serve(addr)
+//!     .layer(AuthorizeLayer::new(member_of("prod.example".parse()?))
+//!         .rpc("/bank.v1.Ledger/Close", exactly("spiffe://prod.example/ops".parse()?)))
+//!     .add_service(LedgerServer::new(ledger))
+//!     .serve_mtls(addr, source.server(member_of("prod.example".parse()?)))   // was .serve(addr)
 //!     .await?;
 //! # Ok(()) }
 //! ```
@@ -41,17 +39,14 @@
 //! # A client
 //!
 //! ```no_run
-//! use spiffe_core::SpiffeId;
-//! use spiffe_core::authorizer::exactly;
-//! use spiffe_core::source::IdentitySource;
-//! use spiffe_core::tls::SourceExt;
+//! # use spiffe_core::authorizer::exactly;
+//! # use spiffe_core::{SourceExt, X509Source};
 //! # use tonic_health::pb::health_client::HealthClient as LedgerClient;
-//!
-//! # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
-//! let ledger = exactly(SpiffeId::from_static("spiffe://prod.example/ledger"));
+//! # async fn example(source: X509Source) -> Result<(), Box<dyn std::error::Error>> {
+//! let ledger = exactly("spiffe://prod.example/ledger".parse()?);
 //! let channel = spiffe_tonic::channel("https://ledger:443", source.client(ledger)).await?;
-//! let client = LedgerClient::new(channel); // a plain tonic Channel
-//! # let _ = client;
+//! let mut client = LedgerClient::new(channel);                     // a plain tonic Channel
+//! # let _ = &mut client;
 //! # Ok(()) }
 //! ```
 

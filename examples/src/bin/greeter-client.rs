@@ -7,11 +7,7 @@
 use std::{error::Error, time::Duration};
 
 use spiffe_core::{
-    SpiffeId,
-    authorizer::exactly,
-    source::{IdentitySource, X509Source},
-    spiffe_id,
-    tls::{ClientTls, SourceExt},
+    IdentitySource, SourceExt, SpiffeId, X509Source, authorizer::exactly, spiffe_id, tls::ClientTls,
 };
 use spiffe_examples::{
     lines::Line,

@@ -12,11 +12,9 @@ use std::{
 };
 
 use spiffe_core::{
-    Peer, SpiffeId,
+    Peer, SourceExt, SpiffeId, X509Source,
     authorizer::{exactly, member_of},
-    source::X509Source,
     spiffe_id,
-    tls::SourceExt,
     x509::Certificate,
 };
 use spiffe_examples::{

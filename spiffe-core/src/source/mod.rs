@@ -20,7 +20,8 @@ pub trait IdentitySource: Send + Sync + 'static {
     fn snapshot(&self) -> Arc<IdentitySnapshot>;
 
     /// A receiver that wakes at each replacement and tells the generation. Only
-    /// [`snapshot`](Self::snapshot) says what it holds.
+    /// [`snapshot`](Self::snapshot) says what it holds. It knows of what was published before:
+    /// subscribe first and ask for the snapshot then, or one that comes in between is missed.
     fn subscribe(&self) -> watch::Receiver<u64>;
 }
 

@@ -1,0 +1,67 @@
+//! The pages show Rust; this sees to it that each piece is a tested example of a crate as well.
+
+use std::{fs, path::Path};
+
+const PAGES: [&str; 2] = ["README.md", "docs/rust-service.md"];
+const CRATES: [&str; 4] = [
+    "spiffe-core",
+    "spiffe-hyper",
+    "spiffe-tonic",
+    "spiffe-tower",
+];
+
+#[test]
+fn what_the_pages_show_is_compiled_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |path: String| fs::read_to_string(root.join(path)).unwrap();
+    let examples: Vec<_> = CRATES
+        .iter()
+        .flat_map(|name| blocks(&documentation(&read(format!("{name}/src/lib.rs")))))
+        .filter(|block| !matches!(block.kind.as_str(), "ignore" | "text"))
+        .collect();
+    for page in PAGES {
+        let shown = blocks(&read(page.to_owned()));
+        let shown: Vec<_> = shown
+            .iter()
+            .filter(|b| b.kind.starts_with("rust"))
+            .collect();
+        assert!(!shown.is_empty(), "{page} shows no Rust");
+        for block in shown {
+            let compiled = examples.iter().any(|example| example.lines == block.lines);
+            assert!(
+                compiled,
+                "{page} shows what no example is:\n{}",
+                block.lines.join("\n")
+            );
+        }
+    }
+}
+
+struct Block {
+    kind: String,
+    /// Without empty ones, and without those that rustdoc hides.
+    lines: Vec<String>,
+}
+
+fn blocks(page: &str) -> Vec<Block> {
+    let mut lines = page.lines();
+    let mut blocks = Vec::new();
+    while let Some(line) = lines.next() {
+        if let Some(kind) = line.strip_prefix("```") {
+            let block = lines.by_ref().take_while(|line| !line.starts_with("```"));
+            let shown = block.filter(|line| !line.is_empty() && !line.starts_with("# "));
+            blocks.push(Block {
+                kind: kind.to_owned(),
+                lines: shown.map(str::to_owned).collect(),
+            });
+        }
+    }
+    blocks
+}
+
+/// What a crate says of itself, as a page.
+fn documentation(code: &str) -> String {
+    let lines = code.lines().map_while(|line| line.strip_prefix("//!"));
+    let lines = lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)));
+    lines.collect()
+}
