@@ -1,18 +1,21 @@
 //! Handshakes over an in-memory pipe: one that succeeds, and one for each refusal.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ClientConnection, HandshakeKind, ServerConnection};
 use rustls_pki_types::ServerName;
 use spiffe_core::authorizer::{anyone, exactly, member_of};
+use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::SnapshotCell;
-use spiffe_core::testing::TestAuthority;
+use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::tls::{Arrival, ClientTls, HandshakeError, PeerStream, ServerTls, SourceExt};
 use spiffe_core::verify::VerifyError;
 use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource, TrustDomain, spiffe_id};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::timeout;
 
 type Outcome = Result<PeerStream<DuplexStream>, HandshakeError>;
 
@@ -184,6 +187,50 @@ async fn a_rotation_is_seen_by_the_next_handshake() {
         let connected = connected.unwrap();
         assert_eq!(&connected.peer().certificates()[0], expected.leaf().der());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_ends_with_the_trust_or_with_the_certificate() {
+    let now = SystemClock.now();
+    let clock = Arc::new(TestClock::at(now));
+    let (ca, friend) = (
+        TestAuthority::at("example.org", now),
+        TestAuthority::at("friend.org", now),
+    );
+    let knows = |bundles: &[&TestAuthority]| {
+        let bundles = bundles.iter().map(|ca| ca.bundle()).collect();
+        IdentitySnapshot::new(vec![ca.svid("/s")], bundles)
+    };
+    let server = Arc::new(SnapshotCell::new(knows(&[&ca, &friend])));
+    let client = |ca: &TestAuthority, lifetime| {
+        let svid = ca.draft("/c").lifetime(lifetime).svid();
+        let bundles = server.snapshot().bundles().clone();
+        Arc::new(SnapshotCell::new(IdentitySnapshot::new(
+            vec![svid],
+            bundles,
+        )))
+    };
+    let server_tls = server.server(anyone()).clock(clock.clone());
+    let (long, short) = (Duration::from_secs(3600), Duration::from_secs(60));
+
+    let shaken = handshake(&server_tls, &client(&ca, short).client(anyone())).await;
+    let stream = shaken.0.unwrap();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(stream.proof_ended().await, VerifyError::Expired);
+    assert!((60..=62).contains(&begun.elapsed().as_secs()));
+
+    let shaken = handshake(&server_tls, &client(&friend, long).client(anyone())).await;
+    let stream = shaken.0.unwrap();
+    let mut ended = pin!(stream.proof_ended());
+    for still_trusted in [knows(&[&friend]), knows(&[&ca, &friend])] {
+        server.publish(still_trusted);
+        let waited = timeout(Duration::from_secs(1), ended.as_mut()).await;
+        assert!(waited.is_err(), "{waited:?}");
+    }
+    server.publish(knows(&[&ca]));
+    let why = VerifyError::UnknownTrustDomain(friend.trust_domain().clone());
+    assert_eq!(ended.await, why);
+    assert_eq!(stream.proof_ended().await, why, "also for who asks late");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::standing::Standing;
 use super::{HandshakeError, PeerStream, verdict};
 
 /// Does the server's side of handshakes, over any IO. Cheap to clone.
@@ -16,6 +17,7 @@ use super::{HandshakeError, PeerStream, verdict};
 pub struct Acceptor {
     tls: TlsAcceptor,
     handshake_timeout: Duration,
+    standing: Standing,
 }
 
 /// Who has come in, where a client may do without a certificate.
@@ -32,10 +34,15 @@ pub enum Arrival<IO> {
 }
 
 impl Acceptor {
-    pub(super) fn new(config: Arc<rustls::ServerConfig>, handshake_timeout: Duration) -> Self {
+    pub(super) fn new(
+        config: Arc<rustls::ServerConfig>,
+        handshake_timeout: Duration,
+        standing: Standing,
+    ) -> Self {
         Self {
             tls: config.into(),
             handshake_timeout,
+            standing,
         }
     }
 
@@ -71,7 +78,10 @@ impl Acceptor {
         match (outcome, verdict) {
             (_, Some(Err(refused))) => Err(refused),
             (Err(error), _) => Err(HandshakeError::Failed(error)),
-            (Ok(stream), Some(Ok(peer))) => Ok(Arrival::Peer(PeerStream::new(stream, peer))),
+            (Ok(stream), Some(Ok(peer))) => {
+                let standing = self.standing.clone();
+                Ok(Arrival::Peer(PeerStream::new(stream, peer, standing)))
+            }
             (Ok(stream), None) => Ok(Arrival::Anonymous(stream)),
         }
     }

@@ -12,6 +12,7 @@ use rustls_pki_types::UnixTime;
 
 use super::judge::Judge;
 use super::presenter::Presenter;
+use super::standing::Standing;
 use super::{Acceptor, Connector};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
@@ -100,7 +101,8 @@ impl ServerTls {
     /// What makes streams with a peer out of accepted IO.
     #[must_use]
     pub fn acceptor(&self) -> Acceptor {
-        Acceptor::new(self.clone().into_rustls(), self.side.handshake_timeout)
+        let config = self.clone().into_rustls();
+        Acceptor::new(config, self.side.handshake_timeout, self.side.standing())
     }
 
     /// The bare rustls configuration. It presents, verifies and authorizes; the verified peer is to
@@ -161,7 +163,8 @@ impl ClientTls {
     /// What makes streams with a peer out of connected IO.
     #[must_use]
     pub fn connector(&self) -> Connector {
-        Connector::new(self.clone().into_rustls(), self.side.handshake_timeout)
+        let config = self.clone().into_rustls();
+        Connector::new(config, self.side.handshake_timeout, self.side.standing())
     }
 
     /// The bare rustls configuration. It presents, verifies and authorizes; no server name is sent
@@ -216,6 +219,14 @@ impl Side {
             algorithms: self.provider.signature_verification_algorithms,
             peer,
             mandatory,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            source: self.source.clone(),
+            clock: self.clock.clone(),
+            algorithms: self.provider.signature_verification_algorithms,
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::standing::Standing;
 use super::{HandshakeError, PeerStream, verdict};
 
 /// Does the client's side of handshakes, over any IO. Cheap to clone.
@@ -17,13 +18,19 @@ use super::{HandshakeError, PeerStream, verdict};
 pub struct Connector {
     tls: TlsConnector,
     handshake_timeout: Duration,
+    standing: Standing,
 }
 
 impl Connector {
-    pub(super) fn new(config: Arc<rustls::ClientConfig>, handshake_timeout: Duration) -> Self {
+    pub(super) fn new(
+        config: Arc<rustls::ClientConfig>,
+        handshake_timeout: Duration,
+        standing: Standing,
+    ) -> Self {
         Self {
             tls: config.into(),
             handshake_timeout,
+            standing,
         }
     }
 
@@ -45,7 +52,9 @@ impl Connector {
         match (outcome, verdict) {
             (_, Some(Err(refused))) => Err(refused),
             (Err(error), _) => Err(HandshakeError::Failed(error)),
-            (Ok(stream), Some(Ok(peer))) => Ok(PeerStream::new(stream, peer)),
+            (Ok(stream), Some(Ok(peer))) => {
+                Ok(PeerStream::new(stream, peer, self.standing.clone()))
+            }
             // A server always presents a certificate; without a verdict nothing is proven.
             (Ok(_), None) => Err(HandshakeError::NoPeer),
         }

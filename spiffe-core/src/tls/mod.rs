@@ -8,7 +8,8 @@
 //!
 //! A configuration is built once and reads the source's snapshot at each handshake: there is
 //! nothing to reload. Sessions are never resumed, because rustls does not ask a verifier about a
-//! resumed one, and a trust bundle may have changed since.
+//! resumed one, and a trust bundle may have changed since. A connection itself outlives changes of
+//! trust; [`PeerStream::proof_ended`] tells its owner when to let go of it.
 
 mod accept;
 mod config;
@@ -16,6 +17,7 @@ mod connect;
 mod error;
 mod judge;
 mod presenter;
+mod standing;
 mod stream;
 mod verdict;
 

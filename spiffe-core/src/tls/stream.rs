@@ -1,6 +1,7 @@
 //! A stream and who is at its other end.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,19 +9,22 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
-use crate::verify::Peer;
+use super::standing::Standing;
+use crate::verify::{Peer, VerifyError};
 
 /// An encrypted stream to a peer that has proven who it is.
 pub struct PeerStream<IO> {
     tls: TlsStream<IO>,
     peer: Peer,
+    standing: Standing,
 }
 
 impl<IO> PeerStream<IO> {
-    pub(super) fn new(tls: impl Into<TlsStream<IO>>, peer: Peer) -> Self {
+    pub(super) fn new(tls: impl Into<TlsStream<IO>>, peer: Peer, standing: Standing) -> Self {
         Self {
             tls: tls.into(),
             peer,
+            standing,
         }
     }
 
@@ -28,6 +32,15 @@ impl<IO> PeerStream<IO> {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Waits until the peer's proof does not hold any more, and tells why: a certificate of its
+    /// chain has ended, or the source does not trust its authority any more.
+    ///
+    /// The stream itself goes on. Whoever serves it chooses how to end it, and a peer that has got a
+    /// new certificate meanwhile may come back at once. Cancel-safe.
+    pub fn proof_ended(&self) -> impl Future<Output = VerifyError> + Send + use<IO> {
+        self.standing.clone().ended(self.peer.clone())
     }
 
     /// The application protocol that both sides agreed on (ALPN).
