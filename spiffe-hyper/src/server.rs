@@ -2,25 +2,31 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::conn::auto::{Builder, UpgradeableConnection};
 use hyper_util::service::TowerToHyperService;
 use spiffe_core::tls::PeerStream;
+use spiffe_core::verify::VerifyError;
 use spiffe_tower::Connection;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tower_service::Service;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::listener::Listener;
 use crate::transport::{Transport, connection};
 
 /// Serves until `shutdown`, then lets calls that have begun come to their end.
+///
+/// A connection whose peer's proof does not hold any more
+/// ([`PeerStream::proof_ended`]) is ended likewise: no call begins on it, and a client that has a
+/// new certificate by then goes on over a new connection.
 ///
 /// Each request carries its [`Connection`] in its extensions; [`spiffe_tower::peer`] finds it.
 /// Whoever does not want to wait for the last call drops the future: that ends all connections.
@@ -32,13 +38,13 @@ pub async fn serve<IO, S, B>(
     IO: Transport,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Error: Into<BoxError>,
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
     let builder = builder();
-    let graceful = GracefulShutdown::new();
+    let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -46,19 +52,47 @@ pub async fn serve<IO, S, B>(
             () = &mut shutdown => break,
             accepted = listener.accept() => {
                 let Ok(stream) = accepted else { break };
+                let proof_ended = stream.proof_ended();
                 let (io, service) = prepare(stream, &service);
                 let served = builder.serve_connection_with_upgrades(io, service).into_owned();
-                connections.spawn(graceful.watch(served));
+                connections.spawn(serve_one(served, proof_ended, stopped.clone()));
             }
             Some(ended) = connections.join_next() => note(ended),
         }
     }
     // Whoever still comes is to go to another server, not to wait for this one.
     drop(listener);
-    graceful.shutdown().await;
+    drop(stop);
     while let Some(ended) = connections.join_next().await {
         note(ended);
     }
+}
+
+/// Serves one connection until it is over, and lets no more calls begin once the peer's proof or
+/// the server has ended.
+async fn serve_one<IO, S, B>(
+    connection: UpgradeableConnection<'_, TokioIo<PeerStream<IO>>, S, TokioExecutor>,
+    proof_ended: impl Future<Output = VerifyError>,
+    mut stopped: watch::Receiver<()>,
+) -> Result<(), BoxError>
+where
+    IO: Transport,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let mut connection = pin!(connection);
+    tokio::select! {
+        over = &mut connection => return over,
+        why = proof_ended => info!(error = %why, "a connection outlived the proof of its peer"),
+        // Nothing is ever sent: this is the end of the sender.
+        _ = stopped.changed() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
 }
 
 /// With an eye on peers that fall silent.
@@ -88,13 +122,15 @@ fn prepare<IO: Transport, S: Clone>(
     (TokioIo::new(stream), TowerToHyperService::new(service))
 }
 
-fn note<E: std::fmt::Display>(ended: Result<Result<(), E>, tokio::task::JoinError>) {
+fn note(ended: Result<Result<(), BoxError>, JoinError>) {
     match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a connection broke"),
         Err(error) => warn!(%error, "a connection's task panicked"),
     }
 }
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Tells each request which connection it came over.
 #[derive(Clone)]

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use spiffe_core::authorizer::{anyone, exactly};
+use spiffe_core::source::SnapshotCell;
 use spiffe_core::testing::TestAuthority;
 use spiffe_core::tls::{ServerTls, SourceExt};
 use spiffe_core::{IdentitySnapshot, IdentitySource, SpiffeId};
@@ -21,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tower_service::Service;
 
 #[tokio::test]
@@ -110,6 +112,36 @@ async fn a_server_that_stopped_accepts_no_more() {
         .await;
     let told = error.unwrap_err().source().unwrap().to_string();
     assert!(told.starts_with("cannot connect to 127.0.0.1:"), "{told}");
+}
+
+#[tokio::test]
+async fn live_conn_closed_on_bundle_removal() {
+    let (authority, friend) = (TestAuthority::new("a.test"), TestAuthority::new("b.test"));
+    let knows = |svid, others: &[&TestAuthority]| {
+        let bundles = others.iter().map(|ca| ca.bundle()).collect();
+        Arc::new(SnapshotCell::new(IdentitySnapshot::new(
+            vec![svid],
+            bundles,
+        )))
+    };
+    let source = knows(authority.svid("/server"), &[&authority, &friend]);
+    let server = Server::start(source.server(anyone())).await;
+    let theirs = client(knows(friend.svid("/web"), &[&authority]).client(anyone()));
+    let ours = client(authority.source("/web").client(anyone()));
+    for client in [&theirs, &ours] {
+        client.get(server.uri("/")).await.unwrap();
+    }
+
+    let alone = IdentitySnapshot::new(vec![authority.svid("/server")], authority.bundle().into());
+    source.publish(alone);
+    // A call may still get in before the server has looked; the connection does not last.
+    let ended = async {
+        while let Ok(response) = theirs.get(server.uri("/")).await {
+            response.into_body().collect().await.unwrap();
+        }
+    };
+    timeout(Duration::from_secs(10), ended).await.unwrap();
+    ours.get(server.uri("/")).await.unwrap();
 }
 
 #[tokio::test]
