@@ -34,7 +34,8 @@
 //! }
 //! ```
 //!
-//! A connection lives on when trust changes. `Server::max_connection_age` bounds for how long.
+//! A connection lives on when trust changes, or when the peer's certificate ends.
+//! `Server::max_connection_age` bounds for how long.
 //!
 //! # A client
 //!
