@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
+use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use super::SqlStore;
@@ -114,7 +115,13 @@ pub(super) async fn open(at: &ConnectionString) -> Result<SqlStore, StoreError> 
     let path: Arc<Path> = at.path.as_path().into();
     let named = |error| super::session::named(error, &path);
     // The writer first: it turns on WAL, which is kept in the file.
-    let writer = pool(1).connect_with(options.clone()).await.map_err(named)?;
+    let writer = pool(1)
+        // SQLite ends a transaction by itself where the disk is full, which sqlx does not notice. The
+        // connection would refuse all that follows, so another one takes its place.
+        .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+        .connect_with(options.clone())
+        .await
+        .map_err(named)?;
     let readers = pool(READERS).connect_with(options.read_only(true)).await;
     Ok(SqlStore {
         writer,

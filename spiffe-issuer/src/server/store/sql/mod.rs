@@ -86,18 +86,21 @@ mod tests {
     }
 
     /// A store with one entry whose writer was then treated like this, and what it says to two
-    /// thousand more entries. None of them may be there afterwards.
-    async fn refusal(treatment: &'static str) -> StoreError {
+    /// thousand more entries. None of them may be there afterwards, and all once it has recovered.
+    async fn refusal(treatment: &'static str, cure: &'static str) -> StoreError {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.sqlite3");
         let at = path.to_str().unwrap().parse().unwrap();
         let store = SqlStore::open(&at).await.unwrap();
         store.create_entries(vec![entry(0)], NOW).await.unwrap();
         sqlx::query(treatment).execute(&store.writer).await.unwrap();
-        let more = (1..2000).map(entry).collect();
-        let refused = store.create_entries(more, NOW).await.unwrap_err();
+        let more: Vec<_> = (1..2000).map(entry).collect();
+        let refused = store.create_entries(more.clone(), NOW).await.unwrap_err();
         let all = EntryFilter::default();
         assert_eq!(store.count_entries(&all).await.unwrap(), 1);
+        sqlx::query(cure).execute(&store.writer).await.unwrap();
+        store.create_entries(more, NOW).await.unwrap();
+        assert_eq!(store.count_entries(&all).await.unwrap(), 2000);
         assert!(refused.to_string().contains("store.sqlite3"), "{refused}");
         assert_eq!(refused.kind(), Kind::Unavailable);
         refused
@@ -105,17 +108,35 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_disk_is_told_and_nothing_is_half_written() {
-        let refused = refusal("PRAGMA max_page_count = 50").await;
+        let refused = refusal(
+            "PRAGMA max_page_count = 50",
+            "PRAGMA max_page_count = 1000000",
+        )
+        .await;
         assert!(matches!(refused, StoreError::Full { .. }), "{refused:?}");
     }
 
     #[tokio::test]
     async fn a_read_only_file_is_told() {
-        let refused = refusal("PRAGMA query_only = 1").await;
+        let refused = refusal("PRAGMA query_only = 1", "PRAGMA query_only = 0").await;
         assert!(
             matches!(refused, StoreError::ReadOnly { .. }),
             "{refused:?}"
         );
+    }
+
+    /// As it does where the disk is full in the middle of a write.
+    #[tokio::test]
+    async fn writing_goes_on_after_the_database_gave_up_a_transaction_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.sqlite3");
+        let at = path.to_str().unwrap().parse().unwrap();
+        let store = SqlStore::open(&at).await.unwrap();
+        let mut session = store.writing().await.unwrap();
+        session.run(sqlx::query("ROLLBACK")).await.unwrap();
+        let refused = session.commit().await.unwrap_err();
+        assert!(matches!(refused, StoreError::Database(_)), "{refused:?}");
+        store.create_entries(vec![entry(0)], NOW).await.unwrap();
     }
 
     #[tokio::test]
