@@ -67,7 +67,8 @@ pub fn entry_filter(
         hint: optional(message.by_hint, |text| {
             Hint::new(&text).ok_or_else(|| at("by_hint").is(FieldFault::TooLarge))
         })?,
-        downstream: message.by_downstream,
+        // SPIRE's command line always sends it; only `true` narrows what is found.
+        downstream: message.by_downstream.filter(|&only| only),
     })
 }
 
@@ -268,9 +269,20 @@ mod tests {
                     how: Match::Any,
                 }),
                 hint: Hint::new("h"),
-                downstream: Some(false),
+                downstream: None,
             }
         );
+    }
+
+    #[test]
+    fn downstream_narrows_only_where_it_is_true() {
+        for (asked, meant) in [(None, None), (Some(false), None), (Some(true), Some(true))] {
+            let filter = entry_filter(Some(list_entries_request::Filter {
+                by_downstream: asked,
+                ..Default::default()
+            }));
+            assert_eq!(filter.unwrap().downstream, meant);
+        }
     }
 
     #[test]
