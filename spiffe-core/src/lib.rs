@@ -27,9 +27,10 @@
 //! # What is where
 //!
 //! * Names: [`SpiffeId`], [`TrustDomain`].
-//! * Documents: [`X509Svid`] and what it is made of in [`x509`], [`TrustBundle`], [`BundleSet`].
-//! * Proofs: [`verify`] makes a [`Peer`] of a certificate chain, and nothing else does;
-//!   [`authorizer`] says whether that peer may talk to us.
+//! * Documents: [`X509Svid`] and what it is made of in [`x509`], [`JwtSvid`] and what it is made of in
+//!   [`jwt`]; [`TrustBundle`] and [`BundleSet`], read from and written to JSON.
+//! * Proofs: [`verify`] makes a [`Peer`] of a certificate chain and a [`VerifiedJwt`] of a token, and
+//!   nothing else does; [`authorizer`] says whether a peer may talk to us.
 //! * Sources: an `IdentitySource` always has an [`IdentitySnapshot`]; an `X509Source` takes it from
 //!   the Workload API, a `source::SnapshotCell` from whoever publishes it.
 //! * TLS: `SourceExt` makes servers and clients of any source; what they are made of is in `tls`.
@@ -42,6 +43,7 @@
 //! | `tls` | yes | `tls`: rustls configurations, acceptor and connector over any IO |
 //! | `workload-api` | yes | `workload_api`: the client, and `X509Source`; tonic |
 //! | `serde` | | IDs in configuration files |
+//! | `incubating-wit` | | WIT-SVIDs, which the standard calls incubating: they may change with it |
 //! | `testing` | | `testing`: an authority, a clock and a Workload API for tests |
 //!
 //! Without any of them names, documents and proofs build without an async runtime.
@@ -51,6 +53,8 @@ pub mod backoff;
 pub mod bundle;
 pub mod clock;
 mod id;
+pub mod json;
+pub mod jwt;
 #[cfg(feature = "workload-api")]
 pub mod proto;
 mod snapshot;
@@ -67,6 +71,7 @@ pub mod x509;
 
 pub use bundle::{BundleSet, TrustBundle};
 pub use id::{IdError, SpiffeId, TrustDomain};
+pub use jwt::JwtSvid;
 pub use snapshot::IdentitySnapshot;
 #[cfg(feature = "source")]
 pub use source::IdentitySource;
@@ -74,5 +79,5 @@ pub use source::IdentitySource;
 pub use source::X509Source;
 #[cfg(feature = "tls")]
 pub use tls::SourceExt;
-pub use verify::Peer;
+pub use verify::{Peer, VerifiedJwt};
 pub use x509::X509Svid;

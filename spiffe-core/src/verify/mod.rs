@@ -1,10 +1,14 @@
 //! Proofs: what has been checked is a type that only the check can make.
 
 mod error;
+mod jwt;
+mod jwt_error;
 mod peer;
 mod x509;
 
 pub use error::VerifyError;
+pub use jwt::{JwtRules, VerifiedJwt, jwt};
+pub use jwt_error::{LeewayError, VerifyJwtError};
 pub use peer::{Peer, Role};
 pub use x509::x509_peer;
 

@@ -1,25 +1,50 @@
 //! Trust bundles: whom to believe, per trust domain.
 
+mod document;
+mod entry;
+mod error;
+mod map;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+pub use document::Loaded;
+pub use error::{BundleMapError, DocumentError, KeyFlaw, Skipped, WriteError};
 
 use crate::TrustDomain;
+use crate::jwt::Jwk;
 use crate::x509::{Certificate, X509Error};
 
-/// The X.509 authorities of one trust domain. Immutable, cheap to clone.
+/// The authorities of one trust domain (SPIFFE Trust Domain and Bundle section 3). Immutable, cheap
+/// to clone.
+///
+/// The name of the trust domain and what it is believed by are one value, so that no authority can
+/// vouch for another trust domain than its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     x509_authorities: Arc<[Certificate]>,
+    jwt_authorities: Arc<[Jwk]>,
+    #[cfg(feature = "incubating-wit")]
+    wit_authorities: Arc<[Jwk]>,
+    sequence: Option<u64>,
+    refresh_hint: Option<Duration>,
 }
 
 impl TrustBundle {
-    /// The bundle of these authorities. It may be empty, and then nobody is believed.
+    /// The bundle of these X.509 authorities and of nothing else. It may be empty, and then nobody
+    /// is believed.
     #[must_use]
     pub fn new(trust_domain: TrustDomain, x509_authorities: Vec<Certificate>) -> Self {
         Self {
             trust_domain,
             x509_authorities: x509_authorities.into(),
+            jwt_authorities: Arc::default(),
+            #[cfg(feature = "incubating-wit")]
+            wit_authorities: Arc::default(),
+            sequence: None,
+            refresh_hint: None,
         }
     }
 
@@ -55,6 +80,78 @@ impl TrustBundle {
     #[must_use]
     pub fn x509_authorities(&self) -> &[Certificate] {
         &self.x509_authorities
+    }
+
+    /// The keys that sign its JWT-SVIDs.
+    #[must_use]
+    pub fn jwt_authorities(&self) -> &[Jwk] {
+        &self.jwt_authorities
+    }
+
+    /// The keys that sign its WIT-SVIDs.
+    #[cfg(feature = "incubating-wit")]
+    #[must_use]
+    pub fn wit_authorities(&self) -> &[Jwk] {
+        &self.wit_authorities
+    }
+
+    /// The number of this state of the bundle; a later state has a higher one (SPIFFE Trust Domain
+    /// and Bundle section 4.1.1).
+    #[must_use]
+    pub fn sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+
+    /// How often its publisher would have one ask for news (SPIFFE Trust Domain and Bundle section
+    /// 4.1.2). It is a wish, and as long or short as the publisher likes.
+    #[must_use]
+    pub fn refresh_hint(&self) -> Option<Duration> {
+        self.refresh_hint
+    }
+
+    /// The bundle with these X.509 authorities instead of its own.
+    #[must_use]
+    pub fn with_x509_authorities(self, authorities: Vec<Certificate>) -> Self {
+        Self {
+            x509_authorities: authorities.into(),
+            ..self
+        }
+    }
+
+    /// The bundle with these keys for JWT-SVIDs instead of its own.
+    ///
+    /// A key without an ID verifies tokens that name no key, and is not published.
+    #[must_use]
+    pub fn with_jwt_authorities(self, authorities: Vec<Jwk>) -> Self {
+        Self {
+            jwt_authorities: authorities.into(),
+            ..self
+        }
+    }
+
+    /// The bundle with these keys for WIT-SVIDs instead of its own.
+    #[cfg(feature = "incubating-wit")]
+    #[must_use]
+    pub fn with_wit_authorities(self, authorities: Vec<Jwk>) -> Self {
+        Self {
+            wit_authorities: authorities.into(),
+            ..self
+        }
+    }
+
+    /// The bundle with this sequence number.
+    #[must_use]
+    pub fn with_sequence(self, sequence: Option<u64>) -> Self {
+        Self { sequence, ..self }
+    }
+
+    /// The bundle with this refresh hint; parts of a second are not published.
+    #[must_use]
+    pub fn with_refresh_hint(self, refresh_hint: Option<Duration>) -> Self {
+        Self {
+            refresh_hint,
+            ..self
+        }
     }
 }
 
