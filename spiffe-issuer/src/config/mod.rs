@@ -47,5 +47,7 @@ pub use go_integer::{GoInteger, IntegerError};
 pub use issues::{Checked, Issue, Issues};
 pub use load::{ReadError, env, load, parse, read_file};
 pub use node::{Entry, Node, Place, Table, Value};
-pub use readers::{any, boolean, duration, list, parsed, path, placed, port, text, whole};
+pub use readers::{
+    any, boolean, duration, list, parsed, path, placed, port, socket_path, text, whole,
+};
 pub use suggest::suggest;

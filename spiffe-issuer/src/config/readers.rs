@@ -17,6 +17,18 @@ pub fn path(node: &Node, issues: &mut Issues) -> Option<PathBuf> {
     text_of(node, issues).map(PathBuf::from)
 }
 
+/// A path that the address of a Unix socket has room for.
+pub fn socket_path(node: &Node, issues: &mut Issues) -> Option<PathBuf> {
+    let path = path(node, issues)?;
+    let len = path.as_os_str().len();
+    if len > SOCKET_PATH_LEN {
+        let what = format!("is {len} bytes long; a socket's path has at most {SOCKET_PATH_LEN}");
+        issues.fault(&node.place, what);
+        return None;
+    }
+    Some(path)
+}
+
 /// `true` or `false`, without quotes.
 pub fn boolean(node: &Node, issues: &mut Issues) -> Option<bool> {
     match &node.value {
@@ -116,6 +128,9 @@ fn integer(node: &Node) -> Option<i64> {
     }
 }
 
+/// `sun_path` of `unix(7)`, without the zero at its end.
+const SOCKET_PATH_LEN: usize = 107;
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -132,6 +147,14 @@ mod tests {
             Some(value) if issues.is_faultless() => Ok(value),
             _ => Err(issues.faults()[0].what.clone()),
         }
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_for_a_socket_is_told_with_both_lengths() {
+        let long = |len: usize| format!("\"/{}\"", "s".repeat(len - 1));
+        assert!(read(socket_path, &long(107)).is_ok());
+        let told = "is 108 bytes long; a socket's path has at most 107".to_owned();
+        assert_eq!(read(socket_path, &long(108)), Err(told));
     }
 
     #[test]

@@ -158,7 +158,11 @@ fn read(path: &Path) -> Result<Keys, KeyError> {
         opened => opened.map_err(unreadable)?,
     };
     // Asked of the file that is open, not of the path, which may be another file by now.
-    let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(unreadable(ErrorKind::IsADirectory.into()));
+    }
+    let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Loose {
             path: path.to_owned(),
@@ -313,6 +317,20 @@ mod tests {
             let path = path.display().to_string();
             assert!(told.contains(&format!("{path}: mode {mode:04o}")), "{told}");
             assert!(told.contains(&format!("chmod 600 {path}")), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let round = dir.path().join("round");
+        std::os::unix::fs::symlink(&round, &round).unwrap();
+        for path in [round, dir.path().to_owned()] {
+            let id = KeyId::new("a");
+            let keys = DiskKeys::new(path.clone());
+            let refused = keys.find(&id).await.unwrap_err();
+            assert!(matches!(refused, KeyError::Read { .. }), "{refused:?}");
+            assert!(refused.to_string().contains(&path.display().to_string()));
         }
     }
 

@@ -17,7 +17,7 @@ use super::built_ins::{KEY_MANAGERS, MakeProver, NODE_PROVERS, WORKLOAD_ATTESTOR
 use super::renewal::Renewal;
 use crate::attestation::workload::WorkloadAttestor;
 use crate::config::{
-    Checked, Fields, Issues, Node, boolean, duration, parsed, path, port, text, whole,
+    Checked, Fields, Issues, Node, boolean, duration, parsed, path, port, socket_path, text, whole,
 };
 use crate::domain::JoinToken;
 use crate::keys::KeyManager;
@@ -188,7 +188,7 @@ fn agent(fields: &mut Fields<'_>) -> Option<impl FnOnce(Plugins) -> AgentConfig 
     let data_dir = fields.or("data_dir", path, ".".into());
     let host = fields.required("server_address", host);
     let port = fields.required("server_port", port);
-    let socket_path = fields.or("socket_path", path, DEFAULT_SOCKET.into());
+    let socket_path = fields.or("socket_path", socket_path, DEFAULT_SOCKET.into());
     let log = log(fields);
     let token = token(fields);
     let bootstrap = bootstrap(fields);

@@ -21,7 +21,8 @@ use super::ca::{CaConfig, CaSubject};
 use super::nodes::NodePolicy;
 use super::store::OpenStore;
 use crate::config::{
-    Checked, Fields, Issues, Node, Place, boolean, list, parsed, path, placed, port, text,
+    Checked, Fields, Issues, Node, Place, boolean, list, parsed, path, placed, port, socket_path,
+    text,
 };
 use crate::keys::KeyManager;
 use crate::plugin::{self, Chosen, Surroundings};
@@ -165,7 +166,7 @@ fn server(fields: &mut Fields<'_>) -> Option<Server> {
     let data_dir = fields.required("data_dir", path);
     let address = fields.or("bind_address", parsed, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let port = fields.or("bind_port", port, DEFAULT_PORT);
-    let socket_path = fields.or("socket_path", path, DEFAULT_SOCKET.into());
+    let socket_path = fields.or("socket_path", socket_path, DEFAULT_SOCKET.into());
     let log = log(fields);
     let ca = ca(fields);
     let x509_svid_ttl = fields.or("default_x509_svid_ttl", lifetime, lifetimes::DEFAULT_SVID);
