@@ -1,7 +1,6 @@
 //! What the documentation shows, done.
 
 #![cfg(all(feature = "agent", feature = "server"))]
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::process::Command;
 
