@@ -290,6 +290,19 @@ async fn renewal_failure_keeps_valid_svid() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_ignored_hint_does_not_cost_an_svid_its_place() {
+    let (world, source) = World::connected().await;
+    let before = source.snapshot();
+    let mut changed = source.subscribe();
+    let mut flawed = message(&world.authority.snapshot("/web"));
+    flawed.svids[0].hint = "x".repeat(1025);
+    flawed.svids[0].x509_svid_key.clear();
+    world.api.publish_message(flawed);
+    changed.changed().await.unwrap();
+    assert_eq!(leaf(&source.snapshot()), leaf(&before));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_old_svid_is_kept_no_longer_than_it_is_valid() {
     let (world, source) = World::connected().await;
     let mut changed = source.subscribe();

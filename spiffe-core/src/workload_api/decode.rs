@@ -184,7 +184,7 @@ fn svids(
     // Of those with the same hint the first one counts (SPIFFE Workload API section 5.2.1).
     let told_apart = messages
         .iter()
-        .filter(|m| m.hint.is_empty() || hints.insert(m.hint.as_str()));
+        .filter(|m| hint(m).is_empty() || hints.insert(hint(m)));
     told_apart
         .filter_map(|message| {
             kept(svid(message, bundles, now), flaws).or_else(|| predecessor(message, old, now))
@@ -211,10 +211,14 @@ fn svid(
         return Err(Flaw::ForeignSvid { said, found });
     }
     believable(&svid, bundles, now).map_err(|source| Flaw::Unbelievable { id: said, source })?;
-    Ok(match &*message.hint {
-        hint if hint.len() <= MAX_HINT => svid.with_hint(hint),
-        _ => svid,
-    })
+    Ok(svid.with_hint(hint(message)))
+}
+
+fn hint(message: &workload::X509svid) -> &str {
+    match &*message.hint {
+        hint if hint.len() <= MAX_HINT => hint,
+        _ => "",
+    }
 }
 
 fn believable(svid: &X509Svid, bundles: &BundleSet, now: SystemTime) -> Result<(), VerifyError> {
@@ -237,7 +241,7 @@ fn predecessor(
     now: SystemTime,
 ) -> Option<X509Svid> {
     let same =
-        |svid: &&X509Svid| svid.id().as_str() == message.spiffe_id && svid.hint() == message.hint;
+        |svid: &&X509Svid| svid.id().as_str() == message.spiffe_id && svid.hint() == hint(message);
     let valid = old.svids().iter().filter(|svid| now <= svid.not_after());
     valid.clone().find(same).cloned().or_else(|| {
         // Even the name is garbled. With one identity there is no doubt which one is meant.
