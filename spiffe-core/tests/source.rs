@@ -283,7 +283,7 @@ async fn renewal_failure_keeps_valid_svid() {
         assert_eq!(leaf(&snapshot), leaf(&before), "{name}");
         assert_eq!(
             snapshot.bundles().get(world.authority.trust_domain()),
-            Some(&world.authority.bundle()),
+            Some(&world.authority.x509_bundle()),
             "{name}"
         );
     }
@@ -335,7 +335,7 @@ async fn a_flawed_identity_does_not_hold_up_the_bundles() {
     assert_eq!(leaf(&snapshot), leaf(&before));
     assert_eq!(
         snapshot.bundles().get(friend.trust_domain()),
-        Some(&friend.bundle())
+        Some(&friend.x509_bundle())
     );
 }
 
@@ -388,7 +388,7 @@ async fn a_federated_bundle_cannot_replace_our_own() {
             .snapshot()
             .bundles()
             .get(world.authority.trust_domain()),
-        Some(&world.authority.bundle())
+        Some(&world.authority.x509_bundle())
     );
 }
 
@@ -406,7 +406,7 @@ async fn a_malformed_own_bundle_leaves_the_old_one() {
         assert_eq!(leaf(&snapshot), leaf(&renewed));
         assert_eq!(
             snapshot.bundles().get(world.authority.trust_domain()),
-            Some(&world.authority.bundle())
+            Some(&world.authority.x509_bundle())
         );
     }
 }

@@ -9,18 +9,18 @@ use crate::SpiffeId;
 use crate::json::Object;
 
 /// Whom the token is about.
-pub(super) fn subject(claims: &Object) -> Result<SpiffeId, JwtError> {
+pub(crate) fn subject(claims: &Object) -> Result<SpiffeId, JwtError> {
     string(claims, "sub")?.parse().map_err(JwtError::Subject)
 }
 
 /// Until when the token may be accepted; there is no token without an end.
-pub(super) fn expiry(claims: &Object) -> Result<SystemTime, JwtError> {
+pub(crate) fn expiry(claims: &Object) -> Result<SystemTime, JwtError> {
     date(claims, "exp")?.ok_or(JwtError::ClaimMissing { claim: "exp" })
 }
 
 /// Whom the token is for: one string or a list of them, and none of them empty (RFC 7519 section
 /// 4.1.3, JWT-SVID section 3.2).
-pub(super) fn audience(claims: &Object) -> Result<Vec<String>, JwtError> {
+pub(crate) fn audience(claims: &Object) -> Result<Vec<String>, JwtError> {
     let claim = "aud";
     let named = |value: &Value| match value.as_str() {
         Some(name) if !name.is_empty() => Ok(name.to_owned()),
@@ -34,13 +34,13 @@ pub(super) fn audience(claims: &Object) -> Result<Vec<String>, JwtError> {
 }
 
 /// A claim that is a text and must be there.
-pub(super) fn string<'a>(claims: &'a Object, claim: &'static str) -> Result<&'a str, JwtError> {
+pub(crate) fn string<'a>(claims: &'a Object, claim: &'static str) -> Result<&'a str, JwtError> {
     let value = claims.get(claim).ok_or(JwtError::ClaimMissing { claim })?;
     value.as_str().ok_or(JwtError::ClaimMalformed { claim })
 }
 
 /// A moment: a number of seconds, whole or not, since 1970 (RFC 7519 section 2).
-pub(super) fn date(claims: &Object, claim: &'static str) -> Result<Option<SystemTime>, JwtError> {
+pub(crate) fn date(claims: &Object, claim: &'static str) -> Result<Option<SystemTime>, JwtError> {
     let Some(value) = claims.get(claim) else {
         return Ok(None);
     };

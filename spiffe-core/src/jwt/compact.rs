@@ -62,13 +62,30 @@ impl<'a> Compact<'a> {
         if headers == Headers::Named && header.keys().any(|name| !NAMED.contains(&&**name)) {
             return Err(JwtError::Header);
         }
+        let key_id = key_id(&header)?;
+        if kind.must_name_key() && key_id.is_none() {
+            return Err(JwtError::KeyId);
+        }
         Ok(Self {
             algorithm,
-            key_id: key_id(&header)?,
+            key_id,
             claims: object(payload, "payload")?,
             signed,
             signature: decode(signature, "signature")?,
         })
+    }
+}
+
+impl TokenType {
+    /// Whether the header must have a `kid` (WIT-SVID section 2.1).
+    const fn must_name_key(self) -> bool {
+        match self {
+            Self::Jwt => false,
+            #[cfg(feature = "incubating-wit")]
+            Self::Wit => true,
+            #[cfg(feature = "incubating-wit")]
+            Self::Proof => false,
+        }
     }
 }
 

@@ -85,6 +85,10 @@ pub enum JwtError {
         /// Which part.
         part: &'static str,
     },
+    /// A private key that is not the one that the token confirms.
+    #[cfg(feature = "incubating-wit")]
+    #[error("the private key is not the one that the token confirms")]
+    ForeignKey,
     /// A header parameter that the standard does not name (JWT-SVID section 2), where that is asked
     /// for.
     #[error("the token's header has a parameter that is not `alg`, `kid` or `typ`")]
@@ -103,6 +107,10 @@ pub enum JwtError {
     /// Not three parts with dots between them (RFC 7515 section 7.1).
     #[error("the token has not the three parts of a JWS in compact form")]
     Parts,
+    /// A private key that is of no use.
+    #[cfg(feature = "incubating-wit")]
+    #[error("the private key of the token is of no use")]
+    PrivateKey(#[source] JwkError),
     /// The subject is not a SPIFFE ID (JWT-SVID section 3.1).
     #[error("the claim `sub` of the token is not a SPIFFE ID")]
     Subject(#[source] IdError),

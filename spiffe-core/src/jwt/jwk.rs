@@ -28,7 +28,7 @@ impl Jwk {
     ///
     /// Where it is no public key that tokens are verified with.
     pub fn from_json(text: &[u8]) -> Result<Self, JwkError> {
-        Self::from_members(&json::object(text, MAX_LEN)?)
+        Self::from_members(&members_of(text)?)
     }
 
     /// The key of a `SubjectPublicKeyInfo` in DER, e.g. that of a certificate; it has no ID yet.
@@ -140,6 +140,11 @@ impl fmt::Debug for Jwk {
             .field("thumbprint", &self.thumbprint())
             .finish_non_exhaustive()
     }
+}
+
+/// Reads the text of one key.
+pub(super) fn members_of(text: &[u8]) -> Result<Object, JwkError> {
+    Ok(json::object(text, MAX_LEN)?)
 }
 
 /// How long the text of one key may be.

@@ -233,7 +233,7 @@ fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
 }
 
 /// The bytes of a member in base64url without padding.
-fn bytes(members: &Object, member: &'static str) -> Result<Vec<u8>, JwkError> {
+pub(super) fn bytes(members: &Object, member: &'static str) -> Result<Vec<u8>, JwkError> {
     let text = members.get(member).and_then(Value::as_str);
     text.and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok())
         .ok_or(JwkError::Member { member })
@@ -274,4 +274,4 @@ const UNCOMPRESSED: u8 = 4;
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// Members of private and of shared keys (RFC 7518 sections 6.2.2, 6.3.2 and 6.4).
-const PRIVATE: [&str; 8] = ["d", "dp", "dq", "k", "oth", "p", "q", "qi"];
+pub(super) const PRIVATE: [&str; 8] = ["d", "dp", "dq", "k", "oth", "p", "q", "qi"];

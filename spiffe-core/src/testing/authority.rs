@@ -11,6 +11,7 @@ use rcgen::{
 
 use crate::bundle::{BundleSet, TrustBundle};
 use crate::clock::{Clock, SystemClock};
+use crate::jwt::{Algorithm, SigningKey};
 use crate::snapshot::IdentitySnapshot;
 use crate::source::SnapshotCell;
 use crate::x509::{Certificate, PrivateKey, X509Svid};
@@ -19,8 +20,11 @@ use crate::{SpiffeId, TrustDomain};
 /// The one authority of a trust domain. Two of them for one trust domain do not know each other.
 pub struct TestAuthority {
     trust_domain: TrustDomain,
-    now: SystemTime,
+    pub(super) now: SystemTime,
     issuer: CertifiedIssuer<'static, KeyPair>,
+    pub(super) jwt_key: Arc<SigningKey>,
+    #[cfg(feature = "incubating-wit")]
+    pub(super) wit_key: Arc<SigningKey>,
 }
 
 impl TestAuthority {
@@ -55,7 +59,17 @@ impl TestAuthority {
             trust_domain,
             now,
             issuer,
+            jwt_key: token_key(Algorithm::Es256),
+            #[cfg(feature = "incubating-wit")]
+            wit_key: token_key(Algorithm::Es256),
         }
+    }
+
+    /// The same authority, which signs its JWT-SVIDs with a new key for this algorithm.
+    #[must_use]
+    pub fn with_jwt_algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.jwt_key = token_key(algorithm);
+        self
     }
 
     /// The trust domain.
@@ -64,9 +78,21 @@ impl TestAuthority {
         &self.trust_domain
     }
 
-    /// The bundle by which others believe this authority.
+    /// The bundle by which others believe this authority: its certificate, and its keys for tokens.
     #[must_use]
     pub fn bundle(&self) -> TrustBundle {
+        let bundle = self
+            .x509_bundle()
+            .with_jwt_authorities(vec![self.jwt_key.public_key().clone()]);
+        #[cfg(feature = "incubating-wit")]
+        let bundle = bundle.with_wit_authorities(vec![self.wit_key.public_key().clone()]);
+        bundle
+    }
+
+    /// The half of the bundle that the Workload API sends beside X.509-SVIDs: without keys for
+    /// tokens.
+    #[must_use]
+    pub fn x509_bundle(&self) -> TrustBundle {
         let root = Certificate::from_der(self.issuer.der()).unwrap();
         TrustBundle::new(self.trust_domain.clone(), vec![root])
     }
@@ -190,6 +216,10 @@ impl SvidDraft<'_> {
             PrivateKey::from_pkcs8_der(&key.serialize_der()).unwrap(),
         )
     }
+}
+
+fn token_key(algorithm: Algorithm) -> Arc<SigningKey> {
+    Arc::new(SigningKey::generate(algorithm).unwrap())
 }
 
 fn params(common_name: &str, uris: [String; 1]) -> CertificateParams {

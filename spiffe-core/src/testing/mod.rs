@@ -5,8 +5,10 @@
 
 mod authority;
 mod clock;
+mod token;
 mod workload_api;
 
 pub use authority::{SvidDraft, TestAuthority};
 pub use clock::TestClock;
+pub use token::TokenDraft;
 pub use workload_api::{FakeWorkloadApi, message};

@@ -4,12 +4,16 @@ mod error;
 mod jwt;
 mod jwt_error;
 mod peer;
+#[cfg(feature = "incubating-wit")]
+mod wit;
 mod x509;
 
 pub use error::VerifyError;
 pub use jwt::{JwtRules, VerifiedJwt, jwt};
 pub use jwt_error::{LeewayError, VerifyJwtError};
 pub use peer::{Peer, Role};
+#[cfg(feature = "incubating-wit")]
+pub use wit::{VerifiedWit, VerifyProofError, WitPresented, wit};
 pub use x509::x509_peer;
 
 #[cfg(feature = "tls")]
