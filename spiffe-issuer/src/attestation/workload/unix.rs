@@ -1,6 +1,7 @@
 //! The `unix` attestor: what the kernel itself says of a process, and the hash of its program.
 
 mod hash;
+mod per_user;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,20 +9,25 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nix::sys::stat::{FileStat, fstat, stat};
 use nix::unistd::{Gid, Group, Uid, User};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Image, ProcessRef, WorkloadAttestor, WorkloadError};
+use super::{Image, ProcessError, ProcessRef, WorkloadAttestor, WorkloadError};
 use crate::config::{Issues, boolean, whole};
 use crate::domain::{Selector, SelectorError, SelectorSet};
 use crate::plugin::BuiltIn;
 
 use hash::Hashes;
+use per_user::PerUser;
 
 /// Finds `unix:uid`, `unix:user`, `unix:gid`, `unix:group`, `unix:supplementary_gid` and
 /// `unix:supplementary_group`; and, where it shall look at programs, `unix:path` and `unix:sha256`.
 #[derive(Debug)]
 pub struct Unix {
     programs: Option<Arc<Programs>>,
+    /// Threads are what may run out here. Work on one goes on also when whoever asked has gone, so
+    /// the place belongs to the work and not to the call.
+    places: PerUser<Semaphore>,
 }
 
 /// `WorkloadAttestor "unix" {}`.
@@ -56,7 +62,7 @@ impl Unix {
     /// An attestor that does not look at programs.
     #[must_use]
     pub fn without_programs() -> Self {
-        Self { programs: None }
+        Self::looking_at(None)
     }
 
     /// An attestor that also tells the path and the hash of the program.
@@ -67,11 +73,16 @@ impl Unix {
             Ok(limit) => Some(limit),
             Err(_) => None,
         };
+        Self::looking_at(Some(Arc::new(Programs {
+            largest,
+            hashes: Hashes::default(),
+        })))
+    }
+
+    fn looking_at(programs: Option<Arc<Programs>>) -> Self {
         Self {
-            programs: Some(Arc::new(Programs {
-                largest,
-                hashes: Hashes::default(),
-            })),
+            programs,
+            places: PerUser::new(|| Semaphore::new(AT_ONCE)),
         }
     }
 }
@@ -79,11 +90,15 @@ impl Unix {
 #[async_trait]
 impl WorkloadAttestor for Unix {
     async fn attest(&self, process: &ProcessRef) -> Result<SelectorSet, WorkloadError> {
-        let (process, programs) = (process.clone(), self.programs.clone());
+        let owners = Owners::of(process)?;
+        let (process, programs, uid) = (process.clone(), self.programs.clone(), owners.uid);
+        // Nobody closes it.
+        let place = self.places.of(uid).acquire_owned().await.ok();
         // Names may have to be asked over the network, and programs are read from disk.
         spawn_blocking(move || {
+            let _until_done = place;
             let mut found = Findings::default();
-            let uid = found.owners(&process)?;
+            found.owners(owners)?;
             if let Some(programs) = programs {
                 found.program(&process, uid, &programs)?;
             }
@@ -105,12 +120,7 @@ impl Findings {
     }
 
     /// Whom the process runs as: the effective IDs, as SPIRE has it.
-    fn owners(&mut self, process: &ProcessRef) -> Result<u32, WorkloadError> {
-        let status = process.read("status")?;
-        let owners = Owners::read(&status).ok_or(super::ProcessError::Malformed {
-            pid: process.pid(),
-            name: "status",
-        })?;
+    fn owners(&mut self, owners: Owners) -> Result<(), SelectorError> {
         self.add("uid", &owners.uid.to_string())?;
         if let Some(user) = user_name(owners.uid) {
             self.add("user", &user)?;
@@ -125,7 +135,7 @@ impl Findings {
                 self.add("supplementary_group", &group)?;
             }
         }
-        Ok(owners.uid)
+        Ok(())
     }
 
     fn program(
@@ -189,6 +199,13 @@ struct Owners {
 }
 
 impl Owners {
+    fn of(process: &ProcessRef) -> Result<Self, ProcessError> {
+        Self::read(&process.read("status")?).ok_or(ProcessError::Malformed {
+            pid: process.pid(),
+            name: "status",
+        })
+    }
+
     fn read(status: &str) -> Option<Self> {
         // The process chooses what stands behind `Name:`, but the kernel escapes line breaks there.
         let numbers = |key: &str| {
@@ -225,6 +242,9 @@ fn nameless<T>(what: &str, id: u32, error: nix::Error) -> Option<T> {
 }
 
 const KIND: &str = "unix";
+
+/// How many processes of one user are looked at side by side.
+const AT_ONCE: usize = 16;
 
 /// The kernel lists the real ID, the effective, the saved and that for files.
 const EFFECTIVE: usize = 1;

@@ -10,13 +10,15 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use aws_lc_rs::digest::{Context, SHA256};
 use nix::sys::stat::{FileStat, fstat};
 
+use super::per_user::PerUser;
+
 /// The hashes of the programs seen last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hashes {
     known: Mutex<HashMap<Version, Arc<str>>>,
-    /// Whoever is having a program hashed. For each user one at a time: a user with a crowd of huge
-    /// programs waits for himself and for no one else.
-    at_work: Mutex<HashMap<u32, Arc<Mutex<()>>>>,
+    /// For each user one program is hashed at a time: a user with a crowd of huge programs waits for
+    /// himself and for no one else.
+    pub(super) turns: PerUser<Mutex<()>>,
 }
 
 /// A file in one state. Whoever changes the content changes the time of change with it, and that
@@ -37,7 +39,7 @@ impl Hashes {
         if let Some(hash) = self.find(&version) {
             return Ok(hash);
         }
-        let turn = self.turn_of(uid);
+        let turn = self.turns.of(uid);
         let _alone = turn.lock().unwrap_or_else(PoisonError::into_inner);
         // Who waited may have waited for this very program.
         if let Some(hash) = self.find(&version) {
@@ -53,13 +55,6 @@ impl Hashes {
         Ok(hash)
     }
 
-    fn turn_of(&self, uid: u32) -> Arc<Mutex<()>> {
-        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody waits for those that only this map holds.
-        at_work.retain(|_, turn| Arc::strong_count(turn) > 1);
-        at_work.entry(uid).or_default().clone()
-    }
-
     fn find(&self, version: &Version) -> Option<Arc<str>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(version).cloned()
@@ -72,6 +67,15 @@ impl Hashes {
             known.clear();
         }
         known.insert(version, hash);
+    }
+}
+
+impl Default for Hashes {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            turns: PerUser::new(Mutex::default),
+        }
     }
 }
 
@@ -179,17 +183,6 @@ mod tests {
         let error = sha256(&file, begun + Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() < Duration::from_secs(5));
-    }
-
-    #[test]
-    fn who_hashes_nothing_is_forgotten() {
-        let hashes = Hashes::default();
-        let first = hashes.turn_of(1);
-        assert!(Arc::ptr_eq(&first, &hashes.turn_of(1)));
-        for uid in 2..100 {
-            hashes.turn_of(uid);
-        }
-        assert!(hashes.at_work.lock().unwrap().len() <= 2);
     }
 
     #[test]

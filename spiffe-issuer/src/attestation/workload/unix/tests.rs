@@ -2,6 +2,10 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::timeout;
 
 use super::*;
 use crate::attestation::workload::ProcessError;
@@ -200,4 +204,30 @@ async fn a_process_that_ended_is_an_error_and_no_empty_set() {
             "{error:?}"
         );
     }
+}
+
+#[test]
+fn who_gives_up_again_and_again_takes_no_more_threads_than_who_waits() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(2 * AT_ONCE)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let attestor = Unix::with_programs(0);
+        let uid = nix::unistd::geteuid().as_raw();
+        let process = ProcessRef::by_pid(std::process::id() as i32).unwrap();
+        // As if a huge program of this user were being hashed.
+        let turn = attestor.programs.as_ref().unwrap().hashes.turns.of(uid);
+        let hashing = turn.lock().unwrap();
+        for _ in 0..10 * AT_ONCE {
+            assert!(attestor.attest(&process).now_or_never().is_none());
+        }
+        let others = timeout(Duration::from_secs(20), spawn_blocking(|| ()));
+        let others = others.await.is_ok();
+        drop(hashing);
+        assert!(others, "no thread is left for anybody else");
+        let found = attestor.attest(&process).await.unwrap();
+        assert_eq!(values(&found, "sha256").len(), 1);
+    });
 }
