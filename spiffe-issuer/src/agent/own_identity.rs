@@ -83,7 +83,11 @@ impl OwnIdentity {
             renewal,
         };
         let svid = own.lock().svid.clone();
-        let term = svid.map(|svid| own.term(&svid, found.can_reattest));
+        let term = svid.map(|svid| Term {
+            renew_at: renewal.time(svid.not_before(), svid.not_after(), fastrand::f64()),
+            expires_at: svid.not_after(),
+            can_reattest: found.can_reattest,
+        });
         Ok((own, term))
     }
 
@@ -177,7 +181,16 @@ impl OwnIdentity {
         let in_memory = in_memory.ok_or(OwnIdentityError::KeyElsewhere)?;
         let svid = X509Svid::new(chain, in_memory)?;
         self.check(&svid, now)?;
-        let term = self.term(&svid, can_reattest);
+        let term = Term {
+            renew_at: self.renewal.time_of_new(
+                svid.not_before(),
+                svid.not_after(),
+                now,
+                fastrand::f64(),
+            ),
+            expires_at: svid.not_after(),
+            can_reattest,
+        };
         // Kept first: what a token was spent for must not get lost between two steps.
         let proven = self.bundle().filter(|_| !self.has_proven_bundle());
         let authorities = proven.as_ref().map(TrustBundle::x509_authorities);
@@ -263,15 +276,6 @@ impl OwnIdentity {
             .collect();
         x509_peer(&chain, &bundles, Role::Client, now)?;
         Ok(())
-    }
-
-    fn term(&self, svid: &X509Svid, can_reattest: bool) -> Term {
-        let (begins, ends) = (svid.not_before(), svid.not_after());
-        Term {
-            renew_at: self.renewal.time(begins, ends, fastrand::f64()),
-            expires_at: ends,
-            can_reattest,
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Parts> {

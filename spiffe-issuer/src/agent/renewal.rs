@@ -28,6 +28,21 @@ impl Renewal {
         not_after - left
     }
 
+    /// The same for a certificate that has just come. One that is due already, because it is short or
+    /// our clock is ahead of the server's, gets some use first: the next one would be no better.
+    #[must_use]
+    pub fn time_of_new(
+        &self,
+        not_before: SystemTime,
+        not_after: SystemTime,
+        now: SystemTime,
+        luck: f64,
+    ) -> SystemTime {
+        let left = not_after.duration_since(now).unwrap_or_default();
+        let soonest = now + (left / 2).min(LEAST_PAUSE);
+        self.time(not_before, not_after, luck).max(soonest)
+    }
+
     /// Whether the operator's target cannot be had with certificates of this life.
     #[must_use]
     pub fn target_is_too_long_for(&self, life: Duration) -> bool {
@@ -40,6 +55,9 @@ impl Renewal {
 const SPREAD: f64 = 0.1;
 
 const TARGET_SPREAD: Duration = Duration::from_secs(10 * 60);
+
+/// So much time lies between two renewals, or half of what is left where that is less.
+const LEAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A certificate is used for so long at least, or it would be renewed for ever.
 const LEAST_USE: Duration = Duration::from_secs(12 * 60 * 60);
@@ -86,6 +104,27 @@ mod tests {
         }
         assert!(renewal.target_is_too_long_for(36 * HOUR));
         assert!(!renewal.target_is_too_long_for(37 * HOUR));
+    }
+
+    #[test]
+    fn what_is_due_when_it_comes_gets_some_use_first() {
+        let start = SystemTime::UNIX_EPOCH;
+        let second = Duration::from_secs(1);
+        for (life, now, after) in [
+            // In time; the server dates back by ten seconds.
+            (HOUR, 10 * second, 30 * MINUTE),
+            // Our clock is ahead, by half an hour or nearly an hour.
+            (HOUR, 45 * MINUTE, 45 * MINUTE + 30 * second),
+            (HOUR, HOUR - 10 * second, HOUR - 5 * second),
+            // A life of ten seconds.
+            (20 * second, 10 * second, 15 * second),
+            // Over.
+            (HOUR, 2 * HOUR, 2 * HOUR),
+        ] {
+            let (end, now) = (start + life, start + now);
+            let time = Renewal::default().time_of_new(start, end, now, 0.5);
+            assert_eq!(time, start + after, "{life:?}");
+        }
     }
 
     #[test]

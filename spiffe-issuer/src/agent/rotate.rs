@@ -2,7 +2,7 @@
 //! whose time has come, then those that somebody may want.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use spiffe_core::X509Svid;
 use spiffe_core::clock::{Clock, sleep_until};
@@ -103,11 +103,12 @@ impl Rotation {
             let entry = &wanted.entry;
             match answer
                 .map_err(ItemError::from)
-                .and_then(|chain| svid(chain, key, entry))
+                .and_then(|chain| svid(chain, key, entry, now))
             {
                 Ok(svid) => {
                     let (begins, ends) = (svid.not_before(), svid.not_after());
-                    let renew_at = self.renewal.time(begins, ends, fastrand::f64());
+                    let luck = fastrand::f64();
+                    let renew_at = self.renewal.time_of_new(begins, ends, now, luck);
                     signed.push((entry.clone(), svid, renew_at));
                 }
                 Err(error) => {
@@ -145,10 +146,18 @@ async fn make_requests(
 }
 
 /// The SVID of this chain, if it is the one that the entry speaks of.
-fn svid(chain: Vec<Certificate>, key: PrivateKey, entry: &Entry) -> Result<X509Svid, ItemError> {
+fn svid(
+    chain: Vec<Certificate>,
+    key: PrivateKey,
+    entry: &Entry,
+    now: SystemTime,
+) -> Result<X509Svid, ItemError> {
     let svid = X509Svid::new(chain, key)?.with_hint(entry.body.hint.as_str());
     if *svid.id() != entry.body.spiffe_id {
         return Err(ItemError::Another);
+    }
+    if svid.not_after() <= now {
+        return Err(ItemError::Over);
     }
     Ok(svid)
 }
@@ -202,6 +211,8 @@ enum ItemError {
     Another,
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error("what the server signed is over already; are the clocks right?")]
+    Over,
     #[error("what the server signed is no SVID for this key")]
     Svid(#[from] X509Error),
 }

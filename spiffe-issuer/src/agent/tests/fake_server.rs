@@ -58,6 +58,9 @@ struct Will {
     lets_reattest: bool,
     spent_tokens: usize,
     attested: usize,
+    signed: usize,
+    /// By how many seconds its clock is behind that of the agent.
+    behind: u64,
 }
 
 impl FakeServer {
@@ -71,6 +74,8 @@ impl FakeServer {
             lets_reattest: false,
             spent_tokens: 0,
             attested: 0,
+            signed: 0,
+            behind: 0,
         };
         let state = Arc::new(State {
             clock,
@@ -136,6 +141,15 @@ impl FakeServer {
         self.will().attested
     }
 
+    /// How many certificates were signed, for agents and workloads.
+    pub(super) fn signed(&self) -> usize {
+        self.will().signed
+    }
+
+    pub(super) fn lag_behind(&self, seconds: u64) {
+        self.will().behind = seconds;
+    }
+
     pub(super) async fn asked_to_renew(&self) {
         self.state.asked_to_renew.notified().await;
     }
@@ -192,8 +206,9 @@ impl State {
         }
     }
 
-    fn sign(&self, will: &Will, path: &str, key: &PublicKey) -> types::X509svid {
-        let now = self.clock.0.load(Ordering::SeqCst);
+    fn sign(&self, will: &mut Will, path: &str, key: &PublicKey) -> types::X509svid {
+        will.signed += 1;
+        let now = self.clock.0.load(Ordering::SeqCst) - will.behind;
         let authority = will.authorities.last().unwrap();
         let certificate = authority.sign(path, key, now, now + 3600);
         types::X509svid {
@@ -217,18 +232,18 @@ impl State {
         }
         will.attested += 1;
         let key = csr::tests::public_key(csr);
-        let svid = Some(self.sign(&will, "/spire/agent/join_token/t", &key));
+        let svid = Some(self.sign(&mut will, "/spire/agent/join_token/t", &key));
         Ok(Attested { svid, reattestable })
     }
 
     fn renew(&self, request: RenewAgentRequest) -> Result<RenewAgentResponse, Status> {
         self.asked_to_renew.notify_one();
-        let will = self.for_agents()?;
+        let mut will = self.for_agents()?;
         if will.refuses_renewals {
             return Err(refused(Kind::Internal, "no"));
         }
         let key = csr::tests::public_key(&request.params.unwrap().csr);
-        let svid = Some(self.sign(&will, "/spire/agent/join_token/t", &key));
+        let svid = Some(self.sign(&mut will, "/spire/agent/join_token/t", &key));
         Ok(RenewAgentResponse { svid })
     }
 
@@ -265,18 +280,18 @@ impl State {
         &self,
         request: BatchNewX509svidRequest,
     ) -> Result<BatchNewX509svidResponse, Status> {
-        let will = self.for_agents()?;
+        let mut will = self.for_agents()?;
         let results = request.params.into_iter().map(|one| {
             let entry = will
                 .entries
                 .iter()
                 .find(|entry| entry.id.as_str() == one.entry_id);
-            let Some(entry) = entry else {
+            let Some(entry) = entry.cloned() else {
                 let status = Some(wire::item(&Refusal(Kind::NotFound, "no such entry", None)));
                 return Signed { status, svid: None };
             };
             let key = csr::tests::public_key(&one.csr);
-            let svid = self.sign(&will, entry.body.spiffe_id.path(), &key);
+            let svid = self.sign(&mut will, entry.body.spiffe_id.path(), &key);
             Signed {
                 status: Some(wire::ok()),
                 svid: Some(svid),

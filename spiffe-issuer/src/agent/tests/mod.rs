@@ -326,6 +326,38 @@ async fn rotation_reaches_the_workload() {
 }
 
 #[tokio::test]
+async fn what_is_due_or_over_when_it_comes_is_not_asked_for_again_at_once() {
+    // Fifty minutes on a life of an hour, and then more than that life. The identity of the agent
+    // itself has to be believed, so its server is on time when it attests.
+    for (lag, served) in [(3000, true), (3700, false)] {
+        let node = Node::new().await;
+        node.clock.set(5000);
+        let agent = node.start().await;
+        agent.until("entry sync", "Ready").await;
+        node.server.lag_behind(lag);
+        node.server.entries(&[ours("e")]);
+        node.clock.set(5010);
+        let before = node.server.signed();
+        while node.server.signed() == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Each of these waits for the agent to do what there is to do.
+        for _ in 0..20 {
+            assert_eq!(agent.fetch().await.is_ok(), served, "{lag}");
+        }
+        assert_eq!(node.server.signed(), before + 1, "{lag}");
+        agent.stop().await;
+    }
+    let node = Node::new().await;
+    node.clock.set(5000);
+    node.server.lag_behind(3000);
+    let agent = node.start().await;
+    agent.until("entry sync", "Ready").await;
+    assert_eq!(node.server.signed(), 1);
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn new_entries_and_deleted_ones_reach_the_workload() {
     let node = Node::new().await;
     node.server.entries(&[ours("a")]);
