@@ -165,7 +165,7 @@ impl OwnIdentity {
     }
 
     /// Keeps a new SVID, and puts it in force. That it cannot be kept is told in the log: it is in
-    /// force all the same, only the next start will not find it.
+    /// force all the same, and [`set_bundle`](Self::set_bundle) tries again to keep it.
     ///
     /// # Errors
     ///
@@ -200,7 +200,7 @@ impl OwnIdentity {
         if let Err(error) = kept.await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "Agent SVID could not be kept; it will be lost at the next start"
+                "Agent SVID could not be kept; until it is, the next start would lose it"
             );
         }
         let mut parts = self.lock();
@@ -211,23 +211,32 @@ impl OwnIdentity {
         Ok(term)
     }
 
-    /// Puts a new bundle in force, and keeps it.
+    /// Puts a new bundle in force, and keeps it. Where it is the one in force already, what could not
+    /// be kept before is tried again: this is called every few seconds.
     pub async fn set_bundle(&self, bundle: TrustBundle) {
-        {
-            let mut parts = self.lock();
-            if parts.bundle.as_ref() == Some(&bundle) && !parts.is_on_trial {
-                return;
-            }
-            parts.bundle = Some(bundle.clone());
-            parts.is_on_trial = false;
-            self.cell.publish(parts.snapshot());
-        }
-        if let Err(error) = self.storage.keep_bundle(bundle.x509_authorities()).await {
+        let kept = if self.replace_bundle(&bundle) {
+            self.storage.keep_bundle(bundle.x509_authorities()).await
+        } else {
+            self.storage.catch_up().await
+        };
+        if let Err(error) = kept {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "Bundle could not be kept"
+                "Agent data could not be kept; this is tried again"
             );
         }
+    }
+
+    /// Puts a bundle in force; tells whether it is another one than before.
+    fn replace_bundle(&self, bundle: &TrustBundle) -> bool {
+        let mut parts = self.lock();
+        if parts.bundle.as_ref() == Some(bundle) && !parts.is_on_trial {
+            return false;
+        }
+        parts.bundle = Some(bundle.clone());
+        parts.is_on_trial = false;
+        self.cell.publish(parts.snapshot());
+        true
     }
 
     /// Takes the SVID out of force and off the disk.
@@ -482,6 +491,25 @@ mod tests {
         assert!(own.has_proven_bundle());
         let kept = home.start().await.0.bundle();
         assert_eq!(kept, Some(home.authority.bundle("td")));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_kept_is_kept_as_soon_as_it_can_be() {
+        let home = Home::new();
+        let (own, _) = home.start().await;
+        own.set_bundle(home.authority.bundle("td")).await;
+        // The file has no room to be written in while a directory stands in its place.
+        let file = home.dir.path().join("agent-data.json");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        home.adopt(&own, AGENT, 0).await.unwrap();
+        std::fs::remove_dir(&file).unwrap();
+        assert!(home.start().await.1.is_none());
+        // The bundle says nothing new, as it does at nearly every sync.
+        own.set_bundle(home.authority.bundle("td")).await;
+        let (again, term) = home.start().await;
+        assert!(term.is_some(), "it comes back without a token");
+        assert_eq!(again.bundle(), Some(home.authority.bundle("td")));
     }
 
     #[tokio::test]

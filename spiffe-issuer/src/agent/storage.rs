@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,8 +21,15 @@ pub struct Storage(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    /// What the file holds, or would hold if writing had not failed.
-    data: Mutex<Data>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// What the file is to hold.
+    data: Data,
+    /// Whether it does.
+    is_written: bool,
 }
 
 /// What an agent knew when it stopped.
@@ -69,8 +76,11 @@ impl Storage {
                 let path = path.clone();
                 StorageError::Certificate { path, what, source }
             })?;
-            let data = Mutex::new(data);
-            Ok((Self(Arc::new(Inner { path, data })), found))
+            let kept = Mutex::new(Kept {
+                data,
+                is_written: true,
+            });
+            Ok((Self(Arc::new(Inner { path, kept })), found))
         })
         .await
     }
@@ -121,6 +131,22 @@ impl Storage {
         self.change(move |data| data.bundle = bundle).await
     }
 
+    /// Writes what could not be written when it was to be kept.
+    ///
+    /// # Errors
+    ///
+    /// As for [`keep_svid`](Self::keep_svid).
+    pub async fn catch_up(&self) -> Result<(), StorageError> {
+        let inner = self.0.clone();
+        blocking(move || match &mut *inner.lock() {
+            Kept {
+                is_written: true, ..
+            } => Ok(()),
+            behind => behind.write(&inner.path),
+        })
+        .await
+    }
+
     async fn change(
         &self,
         change: impl FnOnce(&mut Data) + Send + 'static,
@@ -128,16 +154,31 @@ impl Storage {
         let inner = self.0.clone();
         blocking(move || {
             // Held while writing, so that the file ends up as the last change wants it.
-            let mut data = inner.data.lock().unwrap_or_else(PoisonError::into_inner);
-            change(&mut data);
-            let text =
-                serde_json::to_vec_pretty(&*data).map_err(|source| StorageError::Garbled {
-                    path: inner.path.clone(),
-                    source,
-                })?;
-            Ok(write_atomically(&inner.path, &text, MODE)?)
+            let mut kept = inner.lock();
+            change(&mut kept.data);
+            kept.write(&inner.path)
         })
         .await
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn write(&mut self, path: &Path) -> Result<(), StorageError> {
+        self.is_written = false;
+        let text =
+            serde_json::to_vec_pretty(&self.data).map_err(|source| StorageError::Garbled {
+                path: path.to_owned(),
+                source,
+            })?;
+        write_atomically(path, &text, MODE)?;
+        self.is_written = true;
+        Ok(())
     }
 }
 
@@ -369,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_could_not_be_written_is_written_with_the_next_change() {
+    async fn what_could_not_be_written_is_written_with_the_next_change_or_try() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let (storage, _) = open(&data).await.unwrap();
@@ -385,6 +426,12 @@ mod tests {
         let (_, found) = open(&data).await.unwrap();
         assert_eq!(found.chain, svid, "the old one is whole");
 
+        storage.catch_up().await.unwrap();
+        assert_eq!(open(&data).await.unwrap().1.chain, next);
+        // What is written is not written again.
+        fs::remove_file(data.join(FILE)).unwrap();
+        storage.catch_up().await.unwrap();
+        assert!(!data.join(FILE).exists());
         storage.keep_bundle(&[]).await.unwrap();
         assert_eq!(open(&data).await.unwrap().1.chain, next);
     }
