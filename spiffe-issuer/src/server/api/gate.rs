@@ -67,12 +67,15 @@ impl Gate {
     /// What the configuration, or the caller's entries, make of it.
     async fn by_name(&self, rule: &Rule, svid: &CallerSvid) -> Result<Option<Role>, Cause> {
         let (admin, downstream) = (rule.admits(Access::Admin), rule.admits(Access::Downstream));
-        // An agent's ID is in no entry and no list, so agents are not looked up twice.
-        if !(admin || downstream) || is_agent(svid.id()) || self.judge_again(svid).is_err() {
+        if !(admin || downstream) || self.judge_again(svid).is_err() {
             return Ok(None);
         }
         if admin && self.admin_ids.contains(svid.id()) {
             return Ok(Some(Role::Admin));
+        }
+        // No entry gives an agent's ID, so agents are not looked up twice.
+        if is_agent(svid.id()) {
+            return Ok(None);
         }
         let rights = self.entries.rights(svid.id()).await?;
         if admin && rights.admin {

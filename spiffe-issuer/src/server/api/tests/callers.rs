@@ -41,6 +41,11 @@ async fn callers(world: &World) -> Vec<(&'static str, Caller, Vec<Access>)> {
             vec![Access::Admin],
         ),
         (
+            "agent that is an admin by name",
+            world.attested_with(JoinToken::from_text("ops")).await,
+            vec![Access::Admin, Access::Agent],
+        ),
+        (
             "admin by entry",
             world.privileged(true, false).await,
             vec![Access::Admin],

@@ -27,7 +27,7 @@ use tower_service::Service;
 
 use super::{Api, ApiPolicy, Caller, Guarded, Parts, Process};
 use crate::attestation::node::join_token::{self, JoinTokenAttestor};
-use crate::domain::NewEntry;
+use crate::domain::{JoinToken, NewEntry};
 use crate::keys::MemoryKeys;
 use crate::proto::server::agent::agent_client::AgentClient;
 use crate::proto::server::agent::{
@@ -76,6 +76,7 @@ impl Hand {
 
 const HOUR: Duration = Duration::from_secs(3600);
 const OPS: SpiffeId = SpiffeId::from_static("spiffe://td/ops");
+const OPS_AGENT: SpiffeId = SpiffeId::from_static("spiffe://td/spire/agent/join_token/ops");
 
 impl World {
     async fn new() -> Self {
@@ -128,7 +129,7 @@ impl World {
             clock: clock.clone(),
         };
         let policy = ApiPolicy {
-            admin_ids: [OPS].into(),
+            admin_ids: [OPS, OPS_AGENT].into(),
             ..ApiPolicy::default()
         };
         Self {
@@ -168,8 +169,13 @@ impl World {
 
     /// Makes a join token and attests with it.
     async fn attested(&self) -> Caller {
-        let token = self.nodes.create_token(HOUR, None, None).await.unwrap();
-        let chain = self.attest(token.token.reveal()).await.unwrap();
+        self.attested_with(JoinToken::random()).await
+    }
+
+    /// Makes this join token and attests with it.
+    async fn attested_with(&self, token: JoinToken) -> Caller {
+        let made = self.nodes.create_token(HOUR, Some(token), None).await;
+        let chain = self.attest(made.unwrap().token.reveal()).await.unwrap();
         self.caller(&chain)
     }
 
