@@ -109,6 +109,9 @@ pub enum JournalError {
     /// It is not in the form that we write.
     #[error("it is not in the form that we write")]
     Json(#[source] serde_json::Error),
+    /// A time in it is further away than time goes.
+    #[error("{0} seconds after 1970 are no time")]
+    Time(u64),
     /// A newer program wrote it.
     #[error("it has version {0}, this program knows version {VERSION}")]
     Version(u32),
@@ -161,11 +164,43 @@ impl Line {
         let own = certificates
             .next()
             .unwrap_or_else(|| Err(JournalError::Certificate("there is none".into())))?;
+        let issued_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.issued_at));
         Ok(X509Record {
             slot: self.slot,
-            issued_at: SystemTime::UNIX_EPOCH + Duration::from_secs(self.issued_at),
+            issued_at: issued_at.ok_or(JournalError::Time(self.issued_at))?,
             certificate: own,
             intermediates: certificates.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_journal_is_an_error_and_never_a_panic() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::default();
+        let root = STANDARD.encode(params.self_signed(&key).unwrap().der());
+        let document = |issued_at: u64, certificates: &str| {
+            format!(
+                r#"{{"version": 1, "x509": [{{"standing": "active", "slot": "A",
+                    "issued_at": {issued_at}, "certificates": [{certificates}]}}]}}"#
+            )
+        };
+        let root = format!("\"{root}\"");
+        assert!(read(document(1, &root).as_bytes()).is_ok());
+        for body in [
+            String::new(),
+            "{}".to_owned(),
+            r#"{"version": 2, "x509": []}"#.to_owned(),
+            document(1, ""),
+            document(1, "\"!\""),
+            document(1, "\"AAAA\""),
+            document(u64::MAX, &root),
+        ] {
+            assert!(read(body.as_bytes()).is_err(), "{body}");
+        }
     }
 }

@@ -139,6 +139,13 @@ pub fn longest_honoured(authority_lifetime: Duration) -> Duration {
     ACTIVATE.before_end(authority_lifetime)
 }
 
+/// The shortest lifetime of an authority that always honours this one of what it signs; none does
+/// where that is too long.
+#[must_use]
+pub fn shortest_honouring(lifetime: Duration) -> Option<Duration> {
+    (lifetime <= ACTIVATE.most).then(|| lifetime * ACTIVATE.part)
+}
+
 fn prepare_at(authority: &impl Authority) -> SystemTime {
     PREPARE.of(authority)
 }
@@ -276,5 +283,10 @@ mod tests {
     fn what_signs_lives_on_for_a_sixth_of_its_life_or_a_week() {
         assert_eq!(longest_honoured(DAY), DAY / 6);
         assert_eq!(longest_honoured(DAY * 365), DAY * 7);
+        for lifetime in [DAY / 24, DAY, DAY * 7] {
+            let needed = shortest_honouring(lifetime).unwrap();
+            assert_eq!(longest_honoured(needed), lifetime);
+        }
+        assert_eq!(shortest_honouring(DAY * 8), None);
     }
 }

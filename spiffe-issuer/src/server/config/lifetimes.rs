@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{Fields, GoDuration, Issues, Node, duration};
+use crate::server::ca::rotation::{longest_honoured, shortest_honouring};
 
 /// A duration that is not nothing.
 pub(super) fn lifetime(node: &Node, issues: &mut Issues) -> Option<Duration> {
@@ -21,7 +22,7 @@ pub(super) fn compare(
     x509_svid_ttl: Duration,
     agent_ttl: Duration,
 ) {
-    let longest = longest(ca_ttl);
+    let longest = longest_honoured(ca_ttl);
     for (key, wanted) in [
         ("default_x509_svid_ttl", x509_svid_ttl),
         ("agent_ttl", agent_ttl),
@@ -32,9 +33,9 @@ pub(super) fn compare(
             continue;
         }
         let (wanted_is, longest_is) = (GoDuration(wanted), GoDuration(longest));
-        let advice = match wanted <= CAP {
-            true => format!(", or ca_ttl to at least {}", GoDuration(wanted * PART)),
-            false => String::new(),
+        let advice = match shortest_honouring(wanted) {
+            Some(needed) => format!(", or ca_ttl to at least {}", GoDuration(needed)),
+            None => String::new(),
         };
         let what = format!(
             "{wanted_is} is longer than can always be kept with a ca_ttl of {}: SVIDs will be cut \
@@ -44,15 +45,6 @@ pub(super) fn compare(
         fields.warn(key, what);
     }
 }
-
-/// The longest that an SVID can live if it is signed just before the next authority takes over.
-fn longest(ca_ttl: Duration) -> Duration {
-    (ca_ttl / PART).min(CAP)
-}
-
-/// The next authority takes over when this part of the life of the last one is left, or this much.
-const PART: u32 = 6;
-const CAP: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long authorities live where nothing is said.
 pub(super) const DEFAULT_CA: Duration = Duration::from_secs(24 * 3600);
