@@ -36,6 +36,14 @@ pub enum StoreError {
         /// What is wrong with the value.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The system would not write or read: a quota or a limit is reached, or the disk is ill.
+    #[error("{}: the disk does not do what it is asked to; check its quota, its space and its health", path.display())]
+    Disk {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        source: sqlx::Error,
+    },
     /// What was to be made is there already.
     #[error("it exists already")]
     Exists,
@@ -122,9 +130,11 @@ impl Fault for StoreError {
             Self::NodeBanned => Kind::Denied,
             Self::NotFound => Kind::NotFound,
             Self::NoBundle(_) | Self::TokenExpired | Self::TokenUnknown => Kind::Invalid,
-            Self::Away(_) | Self::Full { .. } | Self::Locked { .. } | Self::ReadOnly { .. } => {
-                Kind::Unavailable
-            }
+            Self::Away(_)
+            | Self::Disk { .. }
+            | Self::Full { .. }
+            | Self::Locked { .. }
+            | Self::ReadOnly { .. } => Kind::Unavailable,
             Self::Corrupt { .. }
             | Self::Database(_)
             | Self::Decode { .. }

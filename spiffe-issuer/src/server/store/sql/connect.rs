@@ -1,6 +1,7 @@
 //! Opening the database file: where it is, and how SQLite is set up.
 
 use std::fs::OpenOptions;
+use std::future::ready;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -111,7 +112,13 @@ pub(super) async fn open(at: &ConnectionString) -> Result<SqlStore, StoreError> 
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT);
-    let pool = |connections| SqlitePoolOptions::new().max_connections(connections);
+    // SQLite ends a transaction by itself where the disk fails it, and the pool still counts one
+    // then. Such a connection would begin none any more, so another one takes its place.
+    let pool = |connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .before_acquire(|connection, _| Box::pin(ready(Ok(!connection.is_in_transaction()))))
+    };
     let path: Arc<Path> = at.path.as_path().into();
     let named = |error| super::session::named(error, &path);
     // The writer first: it turns on WAL, which is kept in the file.

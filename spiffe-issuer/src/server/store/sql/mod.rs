@@ -117,6 +117,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn once_there_is_room_again_it_is_written_to_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.sqlite3");
+        let at = path.to_str().unwrap().parse().unwrap();
+        let store = SqlStore::open(&at).await.unwrap();
+        for _ in 0..3 {
+            for (pages, fits) in [(50, false), (100_000, true)] {
+                let room = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+                sqlx::query(room).execute(&store.writer).await.unwrap();
+                let written = store.create_entries((0..2000).map(entry).collect(), NOW).await;
+                assert_eq!(written.is_ok(), fits, "{pages}: {written:?}");
+                let gone = sqlx::query("DELETE FROM entries");
+                gone.execute(&store.writer).await.unwrap();
+                sqlx::query("VACUUM").execute(&store.writer).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_read_only_file_is_told() {
         let refused = refusal("PRAGMA query_only = 1", "PRAGMA query_only = 0").await;
         assert!(

@@ -111,6 +111,10 @@ pub(super) fn named(error: sqlx::Error, path: &Path) -> StoreError {
             path,
             source: error,
         },
+        Some(DISK) => StoreError::Disk {
+            path,
+            source: error,
+        },
         Some(FULL) => StoreError::Full {
             path,
             source: error,
@@ -137,6 +141,7 @@ fn primary_code(error: &sqlx::Error) -> Option<u32> {
 const BUSY: u32 = 5;
 const LOCKED: u32 = 6;
 const READ_ONLY: u32 = 8;
+const DISK: u32 = 10;
 const CORRUPT: u32 = 11;
 const FULL: u32 = 13;
 const CANNOT_OPEN: u32 = 14;
