@@ -45,6 +45,11 @@ async fn an_operator_is_served_on_the_socket_across_restarts() {
         bundles.push(bundle.x509_authorities);
         drop(agents);
         running.stop().await;
+        // All that it knows, for whoever makes a backup.
+        let files = std::fs::read_dir(house.path("data")).unwrap();
+        let mut files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        files.sort();
+        assert_eq!(files, ["keys.json", "store.sqlite3"]);
     }
     assert_eq!(bundles[0], bundles[1], "the authority outlives the process");
     let mode = std::fs::metadata(house.path("private/api.sock"))

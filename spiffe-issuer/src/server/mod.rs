@@ -18,6 +18,7 @@ pub mod prune;
 pub mod store;
 pub mod svids;
 
+use std::fmt;
 use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use spiffe_core::clock::Clock;
 use spiffe_core::{SpiffeId, TrustDomain};
+use tokio::time::timeout;
 use tracing::info;
 
 use self::api::{Api, Parts};
@@ -48,10 +50,10 @@ use crate::runtime::{Shutdown, Stopped, Supervisor, TaskError};
 pub use listen::ListenError;
 
 /// A server that can serve: it has its sockets, and its authority can sign.
-#[derive(Debug)]
 pub struct Server {
     parts: Supervisor,
     address: SocketAddr,
+    store: SharedStore,
 }
 
 impl Server {
@@ -141,13 +143,18 @@ impl Server {
         let part = health.part("server identity");
         parts.worker("server identity", |stop| identity.run(part, stop));
         let part = health.part("pruning");
-        parts.worker("pruning", |stop| prune::run(store, clock, part, stop));
+        let pruned = store.clone();
+        parts.worker("pruning", |stop| prune::run(pruned, clock, part, stop));
         let local = api.clone();
         parts.listener("api", |stop| listen::serve_tcp(tcp, acceptor, api, stop));
         parts.listener("local api", |stop| {
             listen::serve_unix(unix, local, health, stop)
         });
-        Ok(Self { parts, address })
+        Ok(Self {
+            parts,
+            address,
+            store,
+        })
     }
 
     /// Where it serves everyone; this tells the port where the system was to choose one.
@@ -164,15 +171,27 @@ impl Server {
         self.parts.worker(name, task);
     }
 
-    /// Serves until `signal` is done.
+    /// Serves until `signal` is done, and closes its store.
     ///
     /// # Errors
     ///
     /// The part that ended before that.
     pub async fn run(self, signal: impl Future<Output = ()>) -> Result<(), Stopped> {
         let outcome = self.parts.run(signal).await;
+        // All that the server knows is in one file then. Where that takes too long it is in the
+        // file's log, and no less safe.
+        let _ = timeout(GRACE, self.store.close()).await;
         info!("Server stopped");
         outcome
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("parts", &self.parts)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 

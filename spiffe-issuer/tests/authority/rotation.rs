@@ -10,7 +10,7 @@ use spiffe_issuer::domain::{AuthorityId, Standing};
 use spiffe_issuer::keys::{DiskKeys, KeyError, KeyId, KeyManager, MemoryKeys, Signer};
 use spiffe_issuer::server::ca::{CaError, Leaf};
 use spiffe_issuer::server::store::sql::SqlStore;
-use spiffe_issuer::server::store::{Put, StoredBundle};
+use spiffe_issuer::server::store::{CloseStore, Put, StoredBundle};
 
 use crate::{DAY, HOUR, Machine, Server, TD};
 

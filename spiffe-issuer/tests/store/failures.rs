@@ -6,7 +6,7 @@ use std::path::Path;
 
 use spiffe_issuer::domain::{EntryFilter, Fault, Kind};
 use spiffe_issuer::server::store::sql::{ConnectionString, SqlStore};
-use spiffe_issuer::server::store::{EntryStore, StoreError};
+use spiffe_issuer::server::store::{CloseStore, EntryStore, StoreError};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 

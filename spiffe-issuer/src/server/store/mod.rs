@@ -322,14 +322,21 @@ pub trait ChangeFeed: Send + Sync + 'static {
     async fn prune_changes(&self, keep: u64) -> Result<u64, StoreError>;
 }
 
+/// The end of a store.
+#[async_trait]
+pub trait CloseStore: Send + Sync + 'static {
+    /// Finishes what is being written, and lets go of the files. Nothing can be asked after that.
+    async fn close(&self);
+}
+
 /// All that the server remembers. An `Arc<dyn DataStore>` becomes the one trait that its owner needs.
 pub trait DataStore:
-    EntryStore + NodeStore + TokenStore + BundleStore + JournalStore + ChangeFeed
+    EntryStore + NodeStore + TokenStore + BundleStore + JournalStore + ChangeFeed + CloseStore
 {
 }
 
 impl<T> DataStore for T where
-    T: EntryStore + NodeStore + TokenStore + BundleStore + JournalStore + ChangeFeed
+    T: EntryStore + NodeStore + TokenStore + BundleStore + JournalStore + ChangeFeed + CloseStore
 {
 }
 

@@ -25,13 +25,14 @@ mod tokens;
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use sqlx::SqlitePool;
 
 pub use connect::{ConnectionString, ConnectionStringError};
 use session::{Reading, Session, Writing};
 pub use settings::SQL;
 
-use super::StoreError;
+use super::{CloseStore, StoreError};
 
 /// A store in an SQLite file.
 #[derive(Debug, Clone)]
@@ -53,19 +54,21 @@ impl SqlStore {
         Ok(store)
     }
 
-    /// Waits for what is being written, and closes the file.
-    pub async fn close(&self) {
-        // The last one out folds the write-ahead log into the file, which a reader could not.
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-
     async fn reading(&self) -> Result<Session<Reading>, StoreError> {
         Session::reading(&self.readers, &self.path).await
     }
 
     async fn writing(&self) -> Result<Session<Writing>, StoreError> {
         Session::writing(&self.writer, &self.path).await
+    }
+}
+
+#[async_trait]
+impl CloseStore for SqlStore {
+    async fn close(&self) {
+        // The last one out folds the write-ahead log into the file, which a reader could not.
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }
 
@@ -126,7 +129,9 @@ mod tests {
             for (pages, fits) in [(50, false), (100_000, true)] {
                 let room = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
                 sqlx::query(room).execute(&store.writer).await.unwrap();
-                let written = store.create_entries((0..2000).map(entry).collect(), NOW).await;
+                let written = store
+                    .create_entries((0..2000).map(entry).collect(), NOW)
+                    .await;
                 assert_eq!(written.is_ok(), fits, "{pages}: {written:?}");
                 let gone = sqlx::query("DELETE FROM entries");
                 gone.execute(&store.writer).await.unwrap();
