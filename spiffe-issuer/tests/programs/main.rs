@@ -1,0 +1,11 @@
+//! What goes wrong around a server and an agent, with both as programs: each case says what is wrong
+//! and where, and nothing that is valid is lost.
+
+#![cfg(all(feature = "agent", feature = "server"))]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod full_disk;
+mod key_files;
+mod killed;
+mod started;
+mod village;
