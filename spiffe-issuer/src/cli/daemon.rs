@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use spiffe_core::clock::{Clock, SystemClock};
 use tokio::runtime::Runtime;
@@ -79,7 +80,7 @@ impl<C> Daemon<C> {
             ready => ready?,
         };
         let log_is_elsewhere = (self.log)(&configured).file.is_some();
-        let outcome = Runtime::new()?.block_on(async {
+        let outcome = finished(async {
             let asked = signal(SignalKind::user_defined2())?;
             work(configured, clock, LogRotation { asked, telemetry }).await
         });
@@ -156,6 +157,15 @@ impl LogRotation {
     }
 }
 
+/// What comes of this work. A thread that is still busy with something slow, such as a directory of
+/// users that does not answer, does not keep the process from ending.
+fn finished(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = Runtime::new()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_GRACE);
+    outcome
+}
+
 fn told(io: &mut Io<'_>, what: impl Display) -> Failure {
     // Where nobody can be told, the status tells.
     let _ = writeln!(io.err, "{what}");
@@ -165,4 +175,31 @@ fn told(io: &mut Io<'_>, what: impl Display) -> Failure {
 fn capitalized(kind: &str) -> String {
     let (first, rest) = kind.split_at(1);
     first.to_uppercase() + rest
+}
+
+/// What is to be written was written when the work came to its end; this is for what is slow to see
+/// that nobody waits for it.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_hangs_does_not_keep_the_process_from_ending() {
+        let (let_go, hung) = mpsc::channel::<()>();
+        let (ended, is_over) = mpsc::channel();
+        std::thread::spawn(move || {
+            let outcome = finished(async {
+                drop(tokio::task::spawn_blocking(move || hung.recv()));
+                Ok(())
+            });
+            ended.send(outcome.is_ok())
+        });
+        let over = is_over.recv_timeout(Duration::from_secs(20));
+        drop(let_go);
+        assert_eq!(over, Ok(true));
+    }
 }

@@ -213,21 +213,20 @@ fn who_gives_up_again_and_again_takes_no_more_threads_than_who_waits() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async {
-        let attestor = Unix::with_programs(0);
-        let uid = nix::unistd::geteuid().as_raw();
-        let process = ProcessRef::by_pid(std::process::id() as i32).unwrap();
-        // As if a huge program of this user were being hashed.
-        let turn = attestor.programs.as_ref().unwrap().hashes.turns.of(uid);
-        let hashing = turn.lock().unwrap();
+    let attestor = Unix::with_programs(0);
+    let uid = nix::unistd::geteuid().as_raw();
+    let process = ProcessRef::by_pid(std::process::id() as i32).unwrap();
+    // As if a huge program of this user were being hashed.
+    let turn = attestor.programs.as_ref().unwrap().hashes.turns.of(uid);
+    let hashing = turn.lock().unwrap();
+    let others = runtime.block_on(async {
         for _ in 0..10 * AT_ONCE {
             assert!(attestor.attest(&process).now_or_never().is_none());
         }
-        let others = timeout(Duration::from_secs(20), spawn_blocking(|| ()));
-        let others = others.await.is_ok();
-        drop(hashing);
-        assert!(others, "no thread is left for anybody else");
-        let found = attestor.attest(&process).await.unwrap();
-        assert_eq!(values(&found, "sha256").len(), 1);
+        timeout(Duration::from_secs(20), spawn_blocking(|| ())).await
     });
+    drop(hashing);
+    assert!(others.is_ok(), "no thread is left for anybody else");
+    let found = runtime.block_on(attestor.attest(&process)).unwrap();
+    assert_eq!(values(&found, "sha256").len(), 1);
 }
