@@ -1,0 +1,120 @@
+//! What the fuzz targets `jwt` and `bundle_document` hold true for any bytes. A plain test runs the
+//! same over the vectors, so that what holds is shown where no fuzzer is at hand.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+use spiffe_core::jwt::{Algorithm, Jwk, JwtSvid};
+use spiffe_core::verify::{JwtRules, jwt, wit};
+use spiffe_core::{BundleSet, TrustBundle, TrustDomain};
+
+const TD: TrustDomain = TrustDomain::from_static("example.org");
+
+/// No token makes its readers panic, and none is read that lacks what a token must have. `bundle` is
+/// what it is judged with. Tells whether it was believed.
+pub(crate) fn token(token: &str, bundle: &TrustBundle) -> bool {
+    let bundles = BundleSet::from(bundle.clone());
+    let now = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+    let rules = JwtRules::default();
+    let judged = jwt(token, &bundles, &["conformance"], now, &rules);
+    let _ = wit(token, &bundles, now, &rules).map_err(|why| why.to_string());
+    let Ok(svid) = JwtSvid::parse(token) else {
+        assert!(judged.is_err(), "what cannot be read is not believed");
+        return false;
+    };
+    let [header, payload, _] = token.split('.').collect::<Vec<_>>()[..] else {
+        panic!("a token of other than three parts was read: {token}");
+    };
+    let header = object(header);
+    assert!(Algorithm::named(header["alg"].as_str().unwrap()).is_some());
+    assert!(header.get("crit").is_none());
+    assert_eq!(svid.claims(), &object(payload), "all readers read the same");
+    assert!(svid.claims()["exp"].is_number());
+    assert_eq!(svid.claims()["sub"], svid.id().as_str());
+    assert!(!svid.audience().is_empty() && svid.audience().iter().all(|name| !name.is_empty()));
+    if let Ok(believed) = &judged {
+        assert_eq!(believed.id().trust_domain(), TD);
+        assert!(believed.audience().contains(&"conformance".to_owned()));
+        assert!(believed.expires_at() + rules.leeway() > now);
+    }
+    judged.is_ok()
+}
+
+/// The same for a token of these parts, which nobody signed: no fuzzer finds base64 by itself.
+pub(crate) fn parts(header: &[u8], payload: &[u8], signature: &[u8], bundle: &TrustBundle) -> bool {
+    let encode = |part| BASE64_URL_SAFE_NO_PAD.encode(part);
+    let text = format!(
+        "{}.{}.{}",
+        encode(header),
+        encode(payload),
+        encode(signature)
+    );
+    token(&text, bundle)
+}
+
+/// No document makes the readers of bundles panic; what is read can be written, and reads back as
+/// the same with nothing left out.
+pub(crate) fn document(text: &[u8]) {
+    let _ = Jwk::from_json(text).map(|key| {
+        assert_eq!(Jwk::from_json(key.to_json().as_bytes()), Ok(key));
+    });
+    if let Ok(read) = TrustBundle::from_document(TD, text) {
+        let written = read
+            .value
+            .to_document()
+            .expect("what was read can be written");
+        let again = TrustBundle::from_document(TD, written.as_bytes());
+        let again = again.expect("what was written can be read");
+        // Documents do not tell what a key is meant for more closely than its sort.
+        assert_eq!(
+            again.value.jwt_authorities().len(),
+            read.value.jwt_authorities().len()
+        );
+        assert_eq!(
+            again.value.x509_authorities(),
+            read.value.x509_authorities()
+        );
+        assert_eq!(again.value.sequence(), read.value.sequence());
+        assert_eq!(again.value.refresh_hint(), read.value.refresh_hint());
+        assert!(again.skipped.is_empty(), "{:?}", again.skipped);
+    }
+    if let Ok(read) = TrustBundle::from_jwt_jwks(TD, text) {
+        let written = read
+            .value
+            .to_jwt_jwks()
+            .expect("what was read can be written");
+        let again = TrustBundle::from_jwt_jwks(TD, written.as_bytes());
+        assert!(
+            again
+                .expect("what was written can be read")
+                .skipped
+                .is_empty()
+        );
+    }
+    if let Ok(read) = BundleSet::from_bundle_map(text) {
+        let written = read
+            .value
+            .to_bundle_map()
+            .expect("what was read can be written");
+        let again = BundleSet::from_bundle_map(written.as_bytes());
+        let again = again.expect("what was written can be read");
+        assert_eq!(again.value.iter().count(), read.value.iter().count());
+        assert!(again.skipped.is_empty());
+    }
+}
+
+/// The bundle that tokens of the vectors are judged with.
+pub(crate) fn bundle() -> TrustBundle {
+    let file: Value = serde_json::from_str(include_str!("../vectors/jwtsvid.json")).unwrap();
+    let keys = file["bundles"]["spiffe://example.org"].to_string();
+    TrustBundle::from_jwt_jwks(TD, keys.as_bytes())
+        .unwrap()
+        .value
+}
+
+fn object(part: &str) -> Map<String, Value> {
+    let text = BASE64_URL_SAFE_NO_PAD.decode(part).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
