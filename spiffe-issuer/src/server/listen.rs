@@ -14,10 +14,11 @@ use spiffe_core::authorizer::anyone;
 use spiffe_core::clock::Clock;
 use spiffe_core::source::IdentitySource;
 use spiffe_core::tls::{Acceptor, Arrival, ServerTls};
+use spiffe_hyper::Handshakes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
@@ -136,50 +137,21 @@ fn server() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
 }
 
-/// Connections over TCP, once their handshakes are done. Those go on side by side, beside accepting,
-/// so a slow one holds up nobody.
+/// Connections over TCP, once their handshakes are done.
 fn tcp_arrivals(
     listener: TcpListener,
     acceptor: Acceptor,
 ) -> impl Stream<Item = Result<Connection, Infallible>> {
-    let handshakes = JoinSet::new();
-    stream::unfold(
-        (listener, acceptor, handshakes),
-        |(listener, acceptor, mut handshakes)| async move {
-            loop {
-                tokio::select! {
-                    accepted = accept(&listener), if handshakes.len() < MAX_HANDSHAKES => {
-                        let (stream, from) = accepted;
-                        handshakes.spawn(shake(acceptor.clone(), stream, from));
-                    }
-                    Some(done) = handshakes.join_next() => {
-                        // A handshake that failed, or panicked, is one connection less.
-                        if let Ok(Some(connection)) = done {
-                            return Some((Ok(connection), (listener, acceptor, handshakes)));
-                        }
-                    }
-                }
-            }
-        },
-    )
-}
-
-/// The next connection. Where the system gives none, for want of file descriptors mostly, some will
-/// be free again in a moment.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) => {
-                warn!(%error, "a connection could not be accepted");
-                sleep(PAUSE).await;
-            }
-        }
-    }
+    let incoming = TcpListenerStream::new(listener);
+    let shake = move |stream| shake(acceptor.clone(), stream);
+    let mut handshakes = Handshakes::new(incoming, MAX_HANDSHAKES, shake);
+    stream::poll_fn(move |cx| handshakes.poll_next(cx).map(|done| done.map(Ok)))
 }
 
 /// Does the handshake and decides who calls.
-async fn shake(acceptor: Acceptor, stream: TcpStream, from: SocketAddr) -> Option<Connection> {
+async fn shake(acceptor: Acceptor, stream: TcpStream) -> Option<Connection> {
+    // Who has gone already has no address any more.
+    let from = stream.peer_addr().ok()?;
     // Small messages go out at once; where that cannot be set they only come later.
     let _ = stream.set_nodelay(true);
     match acceptor.accept_any(stream).await {
