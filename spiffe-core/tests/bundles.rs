@@ -18,7 +18,7 @@ const TD: TrustDomain = TrustDomain::from_static("example.org");
 /// what cannot be read is left out.
 const REFUSED_BY_CHOICE: [&str; 3] = ["seq-string", "seq-negative", "seq-too-big"];
 
-// conformance: TB-1+ TB-5+ TB-8+ TB-8- TB-9+ TB-14+ TB-16+ X509-31+ X509-32+
+// conformance: TB-1+ TB-1- TB-5+ TB-8+ TB-8- TB-9+ TB-9- TB-14+ TB-14- TB-16+ X509-31+ X509-32+
 #[test]
 fn documents_are_read_as_the_standard_has_them() {
     let cases = cases(include_str!("vectors/spiffebundle.json"));
@@ -50,7 +50,7 @@ fn documents_are_read_as_the_standard_has_them() {
     assert_eq!(cases.len(), 23);
 }
 
-// conformance: TB-9+ TB-16- TB-17-
+// conformance: TB-9+ TB-11+ TB-11- TB-14- TB-16- TB-17+ TB-17- X509-31- JWT-17- WIT-27-
 #[test]
 fn each_key_that_is_left_out_is_told_with_its_reason() {
     for (name, index, why) in [
@@ -172,7 +172,7 @@ fn a_document_that_is_no_bundle_is_refused_and_says_why() {
     }
 }
 
-// conformance: TB-2+ TB-6+ TB-7+ TB-12- TB-13+ TB-15+ JWT-17+ JWT-18+ JWT-18- WIT-27+
+// conformance: TB-2+ TB-6+ TB-7+ TB-12+ TB-12- TB-13+ TB-15+ JWT-17+ JWT-18+ JWT-18- WIT-27+ WIT-28+ WIT-28-
 #[test]
 fn what_is_written_is_what_the_standard_asks_for_and_reads_back() {
     let authority = TestAuthority::new("example.org");
@@ -204,6 +204,11 @@ fn what_is_written_is_what_the_standard_asks_for_and_reads_back() {
     assert_eq!(document["keys"][1]["use"], "jwt-svid");
     assert_eq!(document["keys"][2]["use"], "wit-svid");
 
+    let namesakes = bundle
+        .clone()
+        .with_wit_authorities(vec![key("wit-1"), key("jwt-1")]);
+    let twice = WriteError::KeyIdTwice { index: 1 };
+    assert_eq!(namesakes.to_document(), Err(twice));
     let nameless = bundle.with_jwt_authorities(vec![key("")]);
     assert_eq!(
         nameless.to_document(),
@@ -280,7 +285,7 @@ fn a_wit_bundle_holds_keys_for_wit_svids_only() {
     );
 }
 
-// conformance: TB-18+ TB-18- TB-20+ TB-20- TB-22+ TB-25+ TB-25-
+// conformance: TB-18+ TB-18- TB-20+ TB-20- TB-22+ TB-22- TB-25+ TB-25-
 #[test]
 fn bundle_maps_are_read_as_the_standard_has_them() {
     let cases = cases(include_str!("vectors/bundle_map.json"));
@@ -332,7 +337,7 @@ fn a_flawed_bundle_map_names_the_place() {
     );
 }
 
-// conformance: TB-19+ TB-21+
+// conformance: TB-19+ TB-21+ TB-21-
 #[test]
 fn a_bundle_map_is_written_without_refresh_hints_and_reads_back() {
     let [a, b] = ["a.test", "b.test"].map(|td| {

@@ -1,10 +1,5 @@
 //! What holds for any bytes, tried with the vectors and with their neighbours.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 #[path = "fuzzed/mod.rs"]
 mod fuzzed;

@@ -13,7 +13,7 @@ use spiffe_core::x509::PrivateKey;
 use spiffe_core::{BundleSet, SpiffeId, TrustBundle};
 
 // conformance: WIT-1+ WIT-1- WIT-2+ WIT-2- WIT-4+ WIT-4- WIT-6+ WIT-6- WIT-8+ WIT-8- WIT-9+ WIT-9-
-// conformance: WIT-10+ WIT-11- WIT-12+ WIT-12- WIT-15+ WIT-15- WIT-16+ WIT-16- WIT-17+ WIT-19+
+// conformance: WIT-10+ WIT-11+ WIT-11- WIT-12+ WIT-12- WIT-15+ WIT-15- WIT-16+ WIT-16- WIT-17+ WIT-17- WIT-19+
 // conformance: WIT-19- WIT-18+ WIT-29+ WIT-29-
 #[test]
 fn tokens_are_judged_as_the_standard_says() {
@@ -103,7 +103,7 @@ fn each_refusal_says_why() {
     );
 }
 
-// conformance: WIT-14+ WIT-20+ WIT-22+ WIT-23+ WIT-26+ WIT-30+ WIT-31+
+// conformance: WIT-14+ WIT-14- WIT-20+ WIT-20- WIT-22+ WIT-23+ WIT-24+ WIT-25+ WIT-26+ WIT-30+ WIT-31+
 #[test]
 fn token_and_proof_together_make_a_caller() {
     let authority = TestAuthority::at("a.test", now());
@@ -129,7 +129,7 @@ fn token_and_proof_together_make_a_caller() {
     assert_eq!((svid.id().path(), svid.hint()), ("/web", "internal"));
 }
 
-// conformance: WIT-22- WIT-23- WIT-30-
+// conformance: WIT-22- WIT-23- WIT-26- WIT-30- WIT-31-
 #[test]
 fn no_other_proof_will_do() {
     use VerifyProofError as Why;

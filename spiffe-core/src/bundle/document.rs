@@ -86,7 +86,10 @@ impl TrustBundle {
         }
         keys.extend(write_token_keys(self.jwt_authorities(), Use::Jwt)?);
         #[cfg(feature = "incubating-wit")]
-        keys.extend(write_token_keys(self.wit_authorities(), Use::Wit)?);
+        {
+            keys.extend(write_token_keys(self.wit_authorities(), Use::Wit)?);
+            self.check_wit_names()?;
+        }
         let mut document = Object::new();
         document.insert(KEYS.to_owned(), keys.into());
         if let Some(sequence) = self.sequence() {
@@ -130,6 +133,17 @@ impl TrustBundle {
     pub fn to_jwt_jwks(&self) -> Result<String, WriteError> {
         let keys = write_token_keys(self.jwt_authorities(), Use::Jwt)?;
         Ok(json!({ KEYS: keys }).to_string())
+    }
+
+    /// No key for WIT-SVIDs goes by the name of another key (WIT-SVID section 6.1).
+    #[cfg(feature = "incubating-wit")]
+    fn check_wit_names(&self) -> Result<(), WriteError> {
+        let wit = self.wit_authorities();
+        let twice = wit.iter().enumerate().position(|(index, key)| {
+            let mut others = self.jwt_authorities().iter().chain(&wit[..index]);
+            others.any(|other| other.key_id() == key.key_id())
+        });
+        twice.map_or(Ok(()), |index| Err(WriteError::KeyIdTwice { index }))
     }
 
     /// Reads the JWK Set that the Workload API serves as WIT bundle (SPIFFE Workload API section 7).

@@ -115,6 +115,13 @@ pub enum WriteError {
         /// What is wrong with it.
         source: JwkError,
     },
+    /// A key for WIT-SVIDs by an ID that another key has (WIT-SVID section 6.1).
+    #[cfg(feature = "incubating-wit")]
+    #[error("key {index} for WIT-SVIDs has the ID of another key")]
+    KeyIdTwice {
+        /// Which of the keys it is, counted from 0.
+        index: usize,
+    },
     /// A key for tokens without an ID, which must have one (JWT-SVID section 6.1).
     #[error("key {index} for tokens has no ID")]
     NoKeyId {

@@ -60,7 +60,7 @@ impl WitPresented {
 
     /// Judges the proof token of the same request (draft-ietf-wimse-wpt section 2).
     ///
-    /// `audience` are the targets that the proof may be for: the URI of the request, with a host that
+    /// `expected` are the targets that the proof may be for: the URI of the request, with a host that
     /// the caller knows from its own configuration and not from the request, or other names that it
     /// goes by. Query and fragment of a target do not count.
     ///
@@ -78,7 +78,7 @@ impl WitPresented {
         now: SystemTime,
         rules: &JwtRules,
     ) -> Result<VerifiedWit, VerifyProofError> {
-        if expected.is_empty() || expected.iter().any(|name| name.as_ref().is_empty()) {
+        if expected.is_empty() || expected.iter().any(|name| bare(name.as_ref()).is_empty()) {
             return Err(VerifyProofError::NoExpectedAudience);
         }
         let parts = Compact::read(proof, TokenType::Proof, Headers::Any)?;
