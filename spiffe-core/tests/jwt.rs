@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde_json::Value;
+use serde_json::{Value, json};
 use spiffe_core::jwt::{JwtError, JwtSvid};
+use spiffe_core::testing::{TestAuthority, TokenDraft};
 use spiffe_core::verify::{JwtRules, VerifyJwtError, jwt};
 use spiffe_core::{BundleSet, IdError, SpiffeId, TrustBundle, TrustDomain};
 
@@ -155,6 +156,39 @@ fn empty_audience_is_compile_or_runtime_error() {
     assert!(judge(&["other", "conformance"]).is_ok());
 }
 
+// conformance: JWT-6- JWT-7- JWT-10- JWT-12- JWT-13-
+#[test]
+fn jwt_missing_exp_aud_or_sub_is_refused_whoever_signed_it() {
+    let authority = TestAuthority::at("example.org", now());
+    let bundles = BundleSet::from(authority.bundle());
+    let draft = || authority.jwt_draft("/web", &["conformance"]);
+    let judge = |draft: &TokenDraft| {
+        let rules = JwtRules::default();
+        jwt(&draft.token(), &bundles, &["conformance"], now(), &rules).map(|_| ())
+    };
+    assert_eq!(judge(&draft()), Ok(()));
+    for claim in ["exp", "aud", "sub"] {
+        let why = JwtError::ClaimMissing { claim }.into();
+        assert_eq!(judge(&draft().without_claim(claim)), Err(why));
+        for value in [json!(null), json!(true), json!({}), json!([[]])] {
+            let why = JwtError::ClaimMalformed { claim }.into();
+            assert_eq!(judge(&draft().claim(claim, value)), Err(why));
+        }
+    }
+    for claim in ["nbf", "iat"] {
+        let why = JwtError::ClaimMalformed { claim }.into();
+        assert_eq!(judge(&draft().claim(claim, "1")), Err(why));
+    }
+    assert_eq!(judge(&draft().claim("iat", 4_000_000_000_u64)), Ok(()));
+    assert_eq!(
+        judge(&draft().claim("exp", 1.5)),
+        Err(VerifyJwtError::Expired)
+    );
+    let claims = r#"{"sub":"spiffe://td/a","aud":"a","exp":1e400}"#;
+    let token = format!("{}.{}.AA", encode(r#"{"alg":"ES256"}"#), encode(claims));
+    assert!(matches!(JwtSvid::parse(&token), Err(JwtError::Json { .. })));
+}
+
 // conformance: JWT-2-
 #[test]
 fn stricter_rules_refuse_what_the_standard_leaves_open() {
@@ -218,7 +252,7 @@ fn a_subject_is_a_spiffe_id_as_it_stands() {
         ("spiffe://example.org/a/", IdError::TrailingSlash),
         ("", IdError::Empty),
     ] {
-        let claims = serde_json::json!({"sub": subject, "aud": "a", "exp": 1}).to_string();
+        let claims = json!({"sub": subject, "aud": "a", "exp": 1}).to_string();
         let token = format!("{}.{}.AA", encode(r#"{"alg":"ES256"}"#), encode(&claims));
         let read = JwtSvid::parse(&token).unwrap_err();
         assert_eq!(read, JwtError::Subject(why), "{subject}");

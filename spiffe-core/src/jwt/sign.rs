@@ -45,11 +45,12 @@ impl SigningKey {
     pub(crate) fn from_private_jwk(text: &[u8], algorithm: Algorithm) -> Result<Self, JwkError> {
         use super::key::PRIVATE;
 
-        let members = super::jwk::members_of(text)?;
-        let mut public = members.clone();
-        public.retain(|name, _| !PRIVATE.contains(&&**name));
+        let members = super::jwk::members_of(text)?.into_iter();
+        let (secret, public): (Object, Object) =
+            members.partition(|(name, _)| PRIVATE.contains(&&**name));
+        let secret = Secret(secret);
         let key = super::Key::from_members(&public)?;
-        Self::new(algorithm, Pair::read(&key, &members, algorithm)?)
+        Self::new(algorithm, Pair::read(&key, &secret.0, algorithm)?)
     }
 
     fn new(algorithm: Algorithm, pair: Pair) -> Result<Self, JwkError> {
@@ -132,7 +133,7 @@ impl SigningKey {
 #[cfg(feature = "incubating-wit")]
 impl Pair {
     /// The pair of a public key and the private members beside it.
-    fn read(key: &super::Key, members: &Object, algorithm: Algorithm) -> Result<Self, JwkError> {
+    fn read(key: &super::Key, secret: &Object, algorithm: Algorithm) -> Result<Self, JwkError> {
         use super::Key;
         use super::key::bytes;
         use aws_lc_rs::rsa::KeyPairComponents;
@@ -141,7 +142,7 @@ impl Pair {
         if !key.fits(algorithm) {
             return Err(JwkError::Algorithm);
         }
-        let number = |member| bytes(members, member).map(Zeroizing::new);
+        let number = |member| bytes(secret, member).map(Zeroizing::new);
         match (key, ecdsa(algorithm)) {
             (Key::Ec { point, .. }, Some(ecdsa)) => {
                 EcdsaKeyPair::from_private_key_and_public_key(ecdsa, &number("d")?, point)
@@ -167,6 +168,21 @@ impl Pair {
                 .map_err(|_| JwkError::Unusable)
             }
             _ => Err(JwkError::Algorithm),
+        }
+    }
+}
+
+/// The private members of a key, which are erased when dropped.
+#[cfg(feature = "incubating-wit")]
+struct Secret(Object);
+
+#[cfg(feature = "incubating-wit")]
+impl Drop for Secret {
+    fn drop(&mut self) {
+        for member in self.0.values_mut() {
+            if let Value::String(text) = member {
+                zeroize::Zeroize::zeroize(text);
+            }
         }
     }
 }
