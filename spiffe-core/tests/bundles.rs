@@ -19,6 +19,7 @@ const TD: TrustDomain = TrustDomain::from_static("example.org");
 const REFUSED_BY_CHOICE: [&str; 3] = ["seq-string", "seq-negative", "seq-too-big"];
 
 // conformance: TB-1+ TB-1- TB-5+ TB-8+ TB-8- TB-9+ TB-9- TB-14+ TB-14- TB-16+ X509-31+ X509-32+
+// conformance: TB-13- TB-17+ X509-26- X509-28- X509-29- X509-31- X509-32-
 #[test]
 fn documents_are_read_as_the_standard_has_them() {
     let cases = cases(include_str!("vectors/spiffebundle.json"));
@@ -50,7 +51,8 @@ fn documents_are_read_as_the_standard_has_them() {
     assert_eq!(cases.len(), 23);
 }
 
-// conformance: TB-9+ TB-11+ TB-11- TB-14- TB-16- TB-17+ TB-17- X509-31- JWT-17- WIT-27-
+// conformance: TB-9+ TB-11+ TB-11- TB-14- TB-16- TB-17+ TB-17- X509-31- JWT-17- WIT-27- TB-14+
+// conformance: X509-28- X509-31+
 #[test]
 fn each_key_that_is_left_out_is_told_with_its_reason() {
     for (name, index, why) in [
@@ -110,6 +112,18 @@ fn each_key_that_is_left_out_is_told_with_its_reason() {
         "key 0 of the bundle of example.org is left out"
     );
     assert_eq!(read.skipped[0].key_id.as_deref(), Some("p256"));
+}
+
+// conformance: TB-15- TB-16+ TB-16-
+#[test]
+fn a_key_that_does_not_say_what_it_is_for_is_for_nothing() {
+    let mut silent = jwt_key();
+    silent.as_object_mut().unwrap().remove("use");
+    let text = serde_json::json!({"keys": [silent, jwt_key()]}).to_string();
+    let read = TrustBundle::from_document(TD, text.as_bytes()).unwrap();
+    assert_eq!(read.value.jwt_authorities().len(), 1);
+    let told: Vec<_> = read.skipped.iter().map(|s| (s.index, &s.flaw)).collect();
+    assert_eq!(told, [(0, &KeyFlaw::Use)]);
 }
 
 // conformance: TB-3- TB-5- TB-7-
@@ -172,7 +186,8 @@ fn a_document_that_is_no_bundle_is_refused_and_says_why() {
     }
 }
 
-// conformance: TB-2+ TB-6+ TB-7+ TB-12+ TB-12- TB-13+ TB-15+ JWT-17+ JWT-18+ JWT-18- WIT-27+ WIT-28+ WIT-28-
+// conformance: TB-2+ TB-6+ TB-7+ TB-12+ TB-12- TB-13+ TB-15+ JWT-17+ JWT-18+ JWT-18- WIT-27+
+// conformance: WIT-28+ WIT-28- X509-26+ X509-27+ X509-27- X509-28+ X509-29+
 #[test]
 fn what_is_written_is_what_the_standard_asks_for_and_reads_back() {
     let authority = TestAuthority::new("example.org");
@@ -265,7 +280,7 @@ fn a_jwk_set_of_the_workload_api_counts_by_use_where_there_is_any() {
     );
 }
 
-// conformance: WIT-29+ WIT-29-
+// conformance: WIT-29+ WIT-29- WA-51+ WA-51- WIT-27-
 #[test]
 fn a_wit_bundle_holds_keys_for_wit_svids_only() {
     let file: Value = serde_json::from_str(include_str!("vectors/witsvid.json")).unwrap();

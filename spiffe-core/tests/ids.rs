@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use serde_json::Value;
-use spiffe_core::{SpiffeId, TrustDomain};
+use spiffe_core::testing::TestAuthority;
+use spiffe_core::{JwtSvid, SpiffeId, TrustDomain, X509Svid};
 
+// conformance: ID-1+ ID-1- ID-2+ ID-2- ID-3+ ID-3- ID-4+ ID-4- ID-5+ ID-5- ID-6+ ID-6- ID-7+ ID-7-
+// conformance: ID-8+ ID-8- ID-10+ ID-10- ID-11+ ID-11- ID-12+ ID-12- ID-13+ ID-13- ID-14+
 #[test]
 fn ids_are_read_as_the_standard_has_them() {
     for case in cases(include_str!("vectors/spiffeid.json")) {
@@ -11,6 +14,7 @@ fn ids_are_read_as_the_standard_has_them() {
     }
 }
 
+// conformance: ID-2+ ID-2- ID-6+ ID-6- ID-7+ ID-7- ID-8+ ID-8- ID-16+ ID-16-
 #[test]
 fn trust_domains_are_read_as_the_standard_has_them() {
     for case in cases(include_str!("vectors/trustdomain.json")) {
@@ -21,6 +25,7 @@ fn trust_domains_are_read_as_the_standard_has_them() {
     }
 }
 
+// conformance: ID-10- ID-11+ ID-11- ID-13+ ID-13-
 #[test]
 fn segments_join_to_a_path_or_are_refused() {
     let td = TrustDomain::from_static("td");
@@ -37,6 +42,41 @@ fn segments_join_to_a_path_or_are_refused() {
         }
         judge(&case, &id);
     }
+}
+
+// conformance: ID-9+ ID-9- ID-22+
+#[test]
+fn names_are_compared_byte_for_byte_and_never_resolved() {
+    for (one, other) in [
+        ("spiffe://1.1/x", "spiffe://1.0.0.1/x"),
+        ("spiffe://127.0.0.1/x", "spiffe://localhost/x"),
+        ("spiffe://example.org/x", "spiffe://example.org./x"),
+        ("spiffe://example.org/x", "spiffe://example..org/x"),
+        ("spiffe://xn--e1afmkfd/x", "spiffe://example/x"),
+        ("spiffe://example.org/A", "spiffe://example.org/a"),
+    ] {
+        let ids = [one, other].map(|text| text.parse::<SpiffeId>().unwrap());
+        assert_ne!(ids[0], ids[1]);
+        assert_eq!([one, other], [ids[0].as_str(), ids[1].as_str()]);
+    }
+}
+
+// conformance: ID-14+ ID-14-
+#[test]
+fn an_id_of_2048_bytes_goes_through_every_document() {
+    let path = format!("/{}", "a".repeat(SpiffeId::MAX_ISSUED_LEN - 16));
+    let authority = TestAuthority::new("a.test");
+    let svid = authority.svid(&path);
+    assert_eq!(svid.id().as_str().len(), 2048);
+    let read = X509Svid::from_pem(
+        svid.leaf().to_pem().as_bytes(),
+        svid.key().to_pem().as_bytes(),
+    );
+    assert_eq!(read.unwrap().id(), svid.id());
+    let token = authority.jwt_svid(&path, &["db"]);
+    assert_eq!(JwtSvid::parse(token.token()).unwrap().id(), svid.id());
+    let token = authority.wit_svid(&path);
+    assert_eq!(token.id(), svid.id());
 }
 
 fn judge<T: std::fmt::Debug, E: std::fmt::Debug>(case: &Value, result: &Result<T, E>) {

@@ -27,7 +27,8 @@ const CHOICES: &[(&str, bool)] = &[
 
 // conformance: JWT-1+ JWT-1- JWT-3+ JWT-4+ JWT-4- JWT-5+ JWT-5- JWT-6+ JWT-6- JWT-7+ JWT-7- JWT-8+
 // conformance: JWT-8- JWT-10+ JWT-10- JWT-12+ JWT-12- JWT-13+ JWT-13- JWT-14+ JWT-14- JWT-19+
-// conformance: JWT-19- JWT-20+ JWT-20- JWT-21+ JWT-21- TB-23+ TB-23- WIT-33-
+// conformance: JWT-19- JWT-20+ JWT-20- JWT-21+ JWT-21- TB-23+ TB-23- WIT-33- ID-20+ ID-21+ ID-22-
+// conformance: FD-9- WA-33+ WA-41+ WA-41- WA-51-
 #[test]
 fn tokens_are_judged_as_the_standard_says() {
     let (bundles, cases) = vectors();

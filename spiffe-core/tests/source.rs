@@ -93,6 +93,7 @@ async fn the_wait_for_the_first_update_is_bounded_and_says_what_to_check() {
     assert!(why.source().is_some());
 }
 
+// conformance: WA-13-
 #[tokio::test(start_paused = true)]
 async fn an_identity_that_peers_would_not_believe_is_none() {
     let world = World::new();
@@ -153,6 +154,7 @@ async fn a_rotation_is_seen_by_every_clone() {
     }
 }
 
+// conformance: WA-4+ WA-4-
 #[tokio::test(start_paused = true)]
 async fn a_server_that_went_away_changes_nothing_and_is_found_again() {
     let (world, source) = World::connected().await;
@@ -169,6 +171,7 @@ async fn a_server_that_went_away_changes_nothing_and_is_found_again() {
     assert_eq!(leaf(&source.snapshot()), leaf(&renewed));
 }
 
+// conformance: WA-22+ WA-22- WE-22+ WE-22-
 #[tokio::test(start_paused = true)]
 async fn a_removed_registration_withdraws_the_identity_at_once() {
     let (world, source) = World::connected().await;
@@ -195,6 +198,7 @@ async fn a_removed_registration_withdraws_the_identity_at_once() {
     assert!(source.snapshot().svid().is_some());
 }
 
+// conformance: WE-19+ WE-19- WE-23+ WE-23-
 #[tokio::test(start_paused = true)]
 async fn what_cannot_get_better_is_not_tried_again() {
     for code in [Code::InvalidArgument, Code::Unimplemented] {
@@ -220,6 +224,7 @@ async fn what_cannot_get_better_is_not_tried_again() {
     }
 }
 
+// conformance: WE-21+ WE-21-
 #[tokio::test(start_paused = true)]
 async fn a_failing_server_is_asked_less_and_less_often() {
     let world = World::new();
@@ -229,6 +234,7 @@ async fn a_failing_server_is_asked_less_and_less_often() {
     assert!((3..25).contains(&calls), "{calls} calls in 30 s");
 }
 
+// conformance: ID-20- WA-13+ WA-13-
 #[tokio::test(start_paused = true)]
 async fn renewal_failure_keeps_valid_svid() {
     let (world, source) = World::connected().await;
@@ -339,6 +345,7 @@ async fn a_flawed_identity_does_not_hold_up_the_bundles() {
     );
 }
 
+// conformance: WA-8+ WA-8- WA-9+ WA-9- WA-11+ WA-11- WA-26+
 #[tokio::test(start_paused = true)]
 async fn a_malformed_federated_bundle_unloads_its_trust_domain_only() {
     let (world, source) = World::connected().await;
@@ -392,6 +399,7 @@ async fn a_federated_bundle_cannot_replace_our_own() {
     );
 }
 
+// conformance: WA-13-
 #[tokio::test(start_paused = true)]
 async fn a_malformed_own_bundle_leaves_the_old_one() {
     let (world, source) = World::connected().await;
@@ -411,6 +419,7 @@ async fn a_malformed_own_bundle_leaves_the_old_one() {
     }
 }
 
+// conformance: WA-13+ WA-13-
 #[tokio::test(start_paused = true)]
 async fn a_message_without_svids_or_with_too_many_is_discarded() {
     let (world, source) = World::connected().await;
@@ -436,6 +445,7 @@ async fn a_message_without_svids_or_with_too_many_is_discarded() {
     }
 }
 
+// conformance: WA-20+ WA-20- WA-56+ WA-56-
 #[tokio::test(start_paused = true)]
 async fn the_first_svid_is_the_default_and_the_first_of_a_hint_counts() {
     let (world, source) = World::connected().await;
@@ -479,6 +489,7 @@ async fn the_watch_ends_with_the_last_clone_or_when_told() {
     assert_eq!(leaf(&clone.snapshot()), leaf(&before));
 }
 
+// conformance: WE-3+
 #[tokio::test]
 async fn a_unix_socket_carries_it() {
     let directory = tempfile::tempdir().unwrap();

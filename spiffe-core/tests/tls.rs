@@ -66,6 +66,7 @@ async fn a_peer_that_may_not_proceed_is_refused_by_either_side() {
     assert!(matches!(connected.unwrap_err(), HandshakeError::Denied(_)));
 }
 
+// conformance: FD-53- WA-14- X509-20-
 #[tokio::test]
 async fn a_peer_that_proves_nothing_is_refused_with_the_reason() {
     let ca = TestAuthority::new("example.org");
@@ -136,6 +137,7 @@ async fn a_refused_peer_is_told_the_kind_of_refusal_and_no_more() {
     }
 }
 
+// conformance: WA-22-
 #[tokio::test]
 async fn an_expired_svid_is_not_presented() {
     let ca = TestAuthority::new("example.org");
@@ -189,6 +191,7 @@ async fn a_rotation_is_seen_by_the_next_handshake() {
     }
 }
 
+// conformance: FD-54+ FD-54- WA-11- WA-26-
 #[tokio::test(start_paused = true)]
 async fn a_proof_ends_with_the_trust_or_with_the_certificate() {
     let now = SystemClock.now();
@@ -233,6 +236,7 @@ async fn a_proof_ends_with_the_trust_or_with_the_certificate() {
     assert_eq!(stream.proof_ended().await, why, "also for who asks late");
 }
 
+// conformance: FD-54-
 #[tokio::test]
 async fn no_resumption_after_defederation() {
     let ca = TestAuthority::new("example.org");

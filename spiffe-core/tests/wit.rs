@@ -13,8 +13,8 @@ use spiffe_core::x509::PrivateKey;
 use spiffe_core::{BundleSet, SpiffeId, TrustBundle};
 
 // conformance: WIT-1+ WIT-1- WIT-2+ WIT-2- WIT-4+ WIT-4- WIT-6+ WIT-6- WIT-8+ WIT-8- WIT-9+ WIT-9-
-// conformance: WIT-10+ WIT-11+ WIT-11- WIT-12+ WIT-12- WIT-15+ WIT-15- WIT-16+ WIT-16- WIT-17+ WIT-17- WIT-19+
-// conformance: WIT-19- WIT-18+ WIT-29+ WIT-29-
+// conformance: WIT-10+ WIT-11+ WIT-11- WIT-12+ WIT-12- WIT-15+ WIT-15- WIT-16+ WIT-16- WIT-17+
+// conformance: WIT-17- WIT-19+ WIT-19- WIT-18+ WIT-29+ WIT-29- ID-21+ WA-51+
 #[test]
 fn tokens_are_judged_as_the_standard_says() {
     let (bundles, cases) = vectors();
@@ -29,6 +29,7 @@ fn tokens_are_judged_as_the_standard_says() {
 }
 
 // conformance: WIT-1- WIT-2- WIT-4- WIT-6- WIT-8- WIT-10- WIT-11- WIT-12- WIT-15- WIT-16- WIT-19-
+// conformance: ID-21- WA-33- WA-51-
 #[test]
 fn each_refusal_says_why() {
     use VerifyJwtError as Why;
@@ -103,7 +104,8 @@ fn each_refusal_says_why() {
     );
 }
 
-// conformance: WIT-14+ WIT-14- WIT-20+ WIT-20- WIT-22+ WIT-23+ WIT-24+ WIT-25+ WIT-26+ WIT-30+ WIT-31+
+// conformance: WIT-14+ WIT-14- WIT-20+ WIT-20- WIT-22+ WIT-23+ WIT-24+ WIT-25+ WIT-26+ WIT-30+
+// conformance: WIT-31+
 #[test]
 fn token_and_proof_together_make_a_caller() {
     let authority = TestAuthority::at("a.test", now());
@@ -278,7 +280,7 @@ fn a_proof_binds_the_access_token_of_its_request() {
     }
 }
 
-// conformance: WIT-33+ WIT-33- WIT-24- WIT-25-
+// conformance: WIT-33+ WIT-33- WIT-24- WIT-25- WIT-25+
 #[test]
 fn a_wit_svid_is_no_bearer_token() {
     let authority = TestAuthority::at("a.test", now());

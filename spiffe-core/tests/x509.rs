@@ -26,6 +26,10 @@ const CHOICES: &[(&str, bool)] = &[
     ("name-constraint-permits", false),
 ];
 
+// conformance: X509-1+ X509-1- X509-2+ X509-2- X509-3+ X509-3- X509-4+ X509-4- X509-9+ X509-9-
+// conformance: X509-13+ X509-13- X509-16+ X509-16- X509-17+ X509-17- X509-20+ X509-20- X509-21+
+// conformance: X509-21- X509-22+ X509-22- X509-23+ X509-23- X509-24+ X509-24- X509-25+ X509-25-
+// conformance: ID-20+ ID-21+ ID-22- FD-9+ FD-9- FD-53+ FD-53- TB-23+ TB-23- WA-14+ WA-14-
 #[test]
 fn peers_are_judged_as_the_standard_says_in_either_role() {
     let (bundles, cases) = vectors();
@@ -122,6 +126,7 @@ fn a_proof_ends_with_the_first_certificate_that_ends() {
     assert!(peer.not_after() > now());
 }
 
+// conformance: X509-20-
 #[test]
 fn hostile_chains_are_refused_before_they_cost_anything() {
     let (bundles, cases) = vectors();

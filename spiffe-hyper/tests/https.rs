@@ -114,6 +114,7 @@ async fn a_server_that_stopped_accepts_no_more() {
     assert!(told.starts_with("cannot connect to 127.0.0.1:"), "{told}");
 }
 
+// conformance: FD-54-
 #[tokio::test]
 async fn live_conn_closed_on_bundle_removal() {
     let (authority, friend) = (TestAuthority::new("a.test"), TestAuthority::new("b.test"));

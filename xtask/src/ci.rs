@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     codegen::{self, CodegenError},
+    conformance::{self, ConformanceError},
     layers::{self, LayersError},
     workspace::{self, Package, WorkspaceError},
 };
@@ -70,6 +71,10 @@ const STEPS: &[Step] = &[
         run: generated_code,
     },
     Step {
+        heading: "conformance",
+        run: conformance,
+    },
+    Step {
         heading: "layers",
         run: layers,
     },
@@ -112,6 +117,11 @@ fn formatting(root: &Path) -> Result<Outcome, StepError> {
 
 fn generated_code(root: &Path) -> Result<Outcome, StepError> {
     codegen::check(root)?;
+    Ok(Outcome::Passed)
+}
+
+fn conformance(root: &Path) -> Result<Outcome, StepError> {
+    conformance::check(root)?;
     Ok(Outcome::Passed)
 }
 
@@ -256,6 +266,8 @@ pub(crate) enum StepError {
     Codegen(#[from] CodegenError),
     #[error("`{line}` ended with {status}")]
     Command { line: String, status: ExitStatus },
+    #[error(transparent)]
+    Conformance(#[from] ConformanceError),
     #[error("spiffe-core needs {dependency} although no feature asks for it")]
     Heavy { dependency: &'static str },
     #[error(transparent)]

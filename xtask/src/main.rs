@@ -7,6 +7,7 @@
 
 mod ci;
 mod codegen;
+mod conformance;
 mod files;
 mod layers;
 mod workspace;
@@ -24,6 +25,9 @@ chores:
   ci                all that continuous integration runs beside the tests
   codegen           generate Rust from proto/ and write it into the crates
   codegen --check   fail if what is committed is not what would be generated
+  conformance       write docs/conformance.md, the table of requirements and their tests
+  conformance --check
+                    fail if a requirement has no test, or the table is out of date
   layers            fail if code names a room that it must not know
 ";
 
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(&root()).map_err(Into::into),
         ["codegen"] => write_generated(),
         ["codegen", "--check"] => codegen::check(&root()).map_err(Into::into),
+        ["conformance"] => conformance::write(&root()).map_err(Into::into),
+        ["conformance", "--check"] => conformance::check(&root()).map_err(Into::into),
         ["layers"] => layers::check(&root()).map_err(Into::into),
         _ => {
             eprint!("{USAGE}");

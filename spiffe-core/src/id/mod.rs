@@ -274,6 +274,7 @@ mod tests {
 
     const BILLING: SpiffeId = SpiffeId::from_static("spiffe://example.org/billing");
 
+    // conformance: ID-1+ ID-2+ ID-7+ ID-11+ ID-13+
     #[test]
     fn splits_into_trust_domain_and_path() {
         for (text, domain, path, segments) in [
@@ -294,6 +295,7 @@ mod tests {
         }
     }
 
+    // conformance: ID-1- ID-2- ID-3- ID-5- ID-6- ID-10- ID-11- ID-12-
     #[test]
     fn refuses_what_the_standard_forbids_and_says_where() {
         for (text, why) in [
@@ -314,6 +316,7 @@ mod tests {
         }
     }
 
+    // conformance: ID-14+
     #[test]
     fn is_longer_than_the_standard_asks_and_still_bounded() {
         let longest = format!("spiffe://td/{}", "a".repeat(SpiffeId::MAX_LEN - 12));

@@ -194,6 +194,7 @@ mod tests {
         );
     }
 
+    // conformance: ID-16+ ID-16-
     #[test]
     fn is_at_most_255_bytes() {
         assert!("a".repeat(255).parse::<TrustDomain>().is_ok());

@@ -246,6 +246,7 @@ const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 mod tests {
     use super::*;
 
+    // conformance: WE-10+ WE-10- WE-11+ WE-11- WE-12+ WE-12- WE-13+ WE-13- WE-14+ WE-14-
     #[test]
     fn the_standards_addresses_are_read_or_refused() {
         let cases: serde_json::Value =
@@ -258,6 +259,7 @@ mod tests {
         }
     }
 
+    // conformance: WE-10- WE-11- WE-12- WE-13- WE-14-
     #[test]
     fn each_refusal_says_what_would_be_right() {
         for (text, why) in [
@@ -306,6 +308,7 @@ mod tests {
         }
     }
 
+    // conformance: WE-9+ WE-9-
     #[test]
     fn the_environment_must_name_an_endpoint() {
         let read = |value: Option<&[u8]>| {

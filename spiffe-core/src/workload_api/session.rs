@@ -130,6 +130,7 @@ mod tests {
         session
     }
 
+    // conformance: WE-19- WE-21+ WE-22+ WE-23-
     #[test]
     fn each_end_has_its_consequence() {
         for (mut session, why) in [
@@ -148,6 +149,7 @@ mod tests {
         }
     }
 
+    // conformance: WE-21+
     #[test]
     fn waits_grow_until_a_message_comes() {
         let mut session = session();
