@@ -107,7 +107,9 @@ pub enum End {
     )]
     Evicted,
     /// It never was let in.
-    #[error("the server refused to attest this agent")]
+    #[error(
+        "this agent could not attest, and trying again would not help; the line above says why"
+    )]
     Refused,
 }
 

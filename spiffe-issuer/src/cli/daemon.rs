@@ -12,8 +12,9 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::flags::{Flags, Refused};
-use super::tree::{Io, Outcome, Told, with_causes};
+use super::tree::{Io, Outcome, Told};
 use crate::config::{self, Checked, Issues, Node, Value};
+use crate::domain::with_causes;
 use crate::runtime::telemetry::{Log, Telemetry};
 use crate::runtime::{Shutdown, TaskError, signals};
 

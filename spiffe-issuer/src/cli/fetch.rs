@@ -17,7 +17,8 @@ use super::output::{self, Format};
 use super::rpc::RpcError;
 use super::svids::Identities;
 use super::text;
-use super::tree::{Io, Outcome, with_causes};
+use super::tree::{Io, Outcome};
+use crate::domain::with_causes;
 
 /// `api fetch`
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use super::flags::{FlagError, Refused};
 use crate::config::suggest;
+use crate::domain::with_causes;
 
 /// What comes of a command. An error is printed once, by the program.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -201,17 +202,6 @@ impl Program {
 /// What this program says it is: the version of SPIRE that it stands in for, and its own.
 pub fn version() -> String {
     format!("{SPIRE}+spiffe-issuer-{}", env!("CARGO_PKG_VERSION"))
-}
-
-/// An error and what caused it, in one line.
-pub fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn said(to: &mut dyn Write, text: &str) -> u8 {

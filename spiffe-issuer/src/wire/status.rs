@@ -1,7 +1,5 @@
 //! Faults as gRPC statuses, and back: the only table, for server and agent alike.
 
-use std::error::Error;
-use std::fmt;
 use std::time::Duration;
 
 use prost::Message;
@@ -10,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::pb;
 use tracing::{error, info};
 
-use crate::domain::{Denial, Fault, Kind};
+use crate::domain::{Denial, Fault, Kind, with_causes};
 use crate::proto::types::{self, PermissionDeniedDetails, permission_denied_details::Reason};
 
 /// The status that a caller gets for a fault, which is logged here, once.
@@ -98,7 +96,7 @@ fn message(fault: &dyn Fault) -> String {
     match fault.kind() {
         Kind::Internal => "internal error".to_owned(),
         Kind::Unavailable => "temporarily unavailable".to_owned(),
-        _ => Chain(fault).to_string(),
+        _ => with_causes(fault),
     }
 }
 
@@ -142,25 +140,10 @@ fn detail<M: Message + Default>(status: &Status, name: &str) -> Option<M> {
 }
 
 fn log(fault: &dyn Fault) {
-    let (kind, cause) = (fault.kind(), Chain(fault));
+    let (kind, cause) = (fault.kind(), with_causes(fault));
     match kind {
         Kind::Internal | Kind::Unavailable => error!(?kind, error = %cause, "request failed"),
         _ => info!(?kind, error = %cause, "request refused"),
-    }
-}
-
-/// An error and all that caused it, in one line.
-struct Chain<'a>(&'a dyn Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 
@@ -169,6 +152,8 @@ const RETRY: &str = "google.rpc.RetryInfo";
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]

@@ -153,7 +153,7 @@ pub(super) enum FileError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::tree::with_causes;
+    use crate::domain::with_causes;
 
     fn from(json: &str) -> Result<Vec<types::Entry>, String> {
         entries("-", &mut json.as_bytes()).map_err(|error| with_causes(&error))

@@ -16,6 +16,7 @@ use tracing_subscriber::registry::{LookupSpan, Scope};
 use super::format::Line;
 use super::output::Output;
 use super::{Format, Level};
+use crate::domain::with_causes;
 
 /// Writes a line for every event. The fields of the spans around an event are its own, as with
 /// logrus a logger hands its fields down; the inner ones count more.
@@ -130,24 +131,10 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn StdError + 'static)) {
-        self.insert(field, chain(value).into());
+        self.insert(field, with_causes(value).into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.record_str(field, &format!("{value:?}"));
     }
-}
-
-/// An error and what it came from, each once, though some errors repeat what they came from.
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let told = cause.to_string();
-        if !text.ends_with(&told) {
-            text = format!("{text}: {told}");
-        }
-        next = cause.source();
-    }
-    text
 }
