@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,11 +14,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::server::{Connected, Router};
 use tonic::transport::{Error, Server};
 
-use super::connections::{Connections, Place};
 use super::h2_authority::{LenientAuthority, MAX_BLOCK};
 use super::peer::Caller;
 use super::workload_api::{self, Workloads};
 use crate::runtime::Shutdown;
+use crate::runtime::connections::{Connections, Place};
 use crate::runtime::unix_socket::{Modes, SocketError, listen};
 
 /// The public socket, bound.
@@ -53,7 +53,7 @@ impl PublicSocket {
         let router = server().add_service(workload_api::service(workloads));
         beside(router)
             .serve_with_incoming_shutdown(
-                incoming(self.0, Connections::by_descriptors()),
+                incoming(self.0, Connections::by_descriptors(DESCRIPTORS_EACH)),
                 stop.cancelled(),
             )
             .await
@@ -74,12 +74,12 @@ fn server() -> Server {
 struct Connection {
     io: LenientAuthority<UnixStream>,
     caller: Caller,
-    _place: Place,
+    _place: Place<u32>,
 }
 
 fn incoming(
     listener: UnixListener,
-    connections: Connections,
+    connections: Connections<u32>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     stream::unfold((listener, connections), async |(listener, connections)| {
         let connection = accept(&listener, &connections).await;
@@ -88,7 +88,7 @@ fn incoming(
 }
 
 /// The next connection of somebody whom we know and have a place for.
-async fn accept(listener: &UnixListener, connections: &Connections) -> Connection {
+async fn accept(listener: &UnixListener, connections: &Connections<u32>) -> Connection {
     loop {
         let io = match listener.accept().await {
             Ok((io, _)) => io,
@@ -111,10 +111,13 @@ async fn accept(listener: &UnixListener, connections: &Connections) -> Connectio
         };
         warn_if_weak(&caller);
         let Some(place) = connections.enter(caller.uid()) else {
-            tracing::warn!(
-                uid = caller.uid(),
-                "Too many connections, so one more was closed"
-            );
+            if let Some(closed) = connections.turned_away(Instant::now()) {
+                tracing::warn!(
+                    uid = caller.uid(),
+                    closed,
+                    "Too many connections, so more were closed"
+                );
+            }
             continue;
         };
         return Connection {
@@ -183,5 +186,8 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+/// The socket, the pidfd and the directory below `/proc`, and one that is open for a moment.
+const DESCRIPTORS_EACH: usize = 4;
 
 const REST: Duration = Duration::from_millis(100);

@@ -8,7 +8,6 @@ pub mod bootstrap;
 pub mod built_ins;
 pub mod cache;
 pub mod config;
-pub mod connections;
 pub mod csr;
 pub mod dial;
 pub mod h2_authority;

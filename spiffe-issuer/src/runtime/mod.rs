@@ -1,5 +1,6 @@
 //! What keeps a process running: its tasks, its health, its log and its files.
 
+pub mod connections;
 pub mod files;
 pub mod health;
 pub mod periodic;

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, Stream};
+use spiffe_core::SpiffeId;
 use spiffe_core::authorizer::anyone;
 use spiffe_core::clock::Clock;
 use spiffe_core::source::IdentitySource;
@@ -26,6 +27,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 use tracing::{debug, info, warn};
 
 use super::api::{Api, Caller, Process};
+use crate::runtime::connections::{Connections, Place};
 use crate::runtime::health::{Health, State};
 use crate::runtime::unix_socket::{self, Modes, SocketError};
 use crate::runtime::{Shutdown, TaskError};
@@ -143,31 +145,57 @@ fn tcp_arrivals(
     acceptor: Acceptor,
 ) -> impl Stream<Item = Result<Connection, Infallible>> {
     let incoming = TcpListenerStream::new(listener);
-    let shake = move |stream| shake(acceptor.clone(), stream);
-    let mut handshakes = Handshakes::new(incoming, MAX_HANDSHAKES, shake);
+    let connections = Connections::by_descriptors(1);
+    let at_most = MAX_HANDSHAKES.min(connections.at_most() / 2);
+    let shake = move |stream| shake(acceptor.clone(), connections.clone(), stream);
+    let mut handshakes = Handshakes::new(incoming, at_most, shake);
     stream::poll_fn(move |cx| handshakes.poll_next(cx).map(|done| done.map(Ok)))
 }
 
 /// Does the handshake and decides who calls.
-async fn shake(acceptor: Acceptor, stream: TcpStream) -> Option<Connection> {
+async fn shake(
+    acceptor: Acceptor,
+    connections: Connections<Option<SpiffeId>>,
+    stream: TcpStream,
+) -> Option<Connection> {
     // Who has gone already has no address any more.
     let from = stream.peer_addr().ok()?;
     // Small messages go out at once; where that cannot be set they only come later.
     let _ = stream.set_nodelay(true);
     match acceptor.accept_any(stream).await {
         Ok(Arrival::Peer(stream)) => match Caller::proven(from, stream.peer().clone()) {
-            Ok(caller) => Some(Connection::new(stream, caller)),
+            Ok(caller) => admitted(stream, caller, &connections),
             Err(error) => {
                 warn!(%from, %error, "a verified certificate could not be read");
                 None
             }
         },
-        Ok(Arrival::Anonymous(stream)) => Some(Connection::new(stream, Caller::anonymous(from))),
+        Ok(Arrival::Anonymous(stream)) => admitted(stream, Caller::anonymous(from), &connections),
         Err(error) => {
             debug!(%from, error = &error as &dyn std::error::Error, "handshake failed");
             None
         }
     }
+}
+
+/// Lets a connection in if there is a place for it. All those who say nothing of themselves share the
+/// places of one peer, so they never keep agents out.
+fn admitted(
+    io: impl Io + 'static,
+    caller: Caller,
+    connections: &Connections<Option<SpiffeId>>,
+) -> Option<Connection> {
+    let Some(place) = connections.enter(caller.id().cloned()) else {
+        if let Some(closed) = connections.turned_away(Instant::now()) {
+            warn!(closed, "Too many connections, so more were closed");
+        }
+        return None;
+    };
+    Some(Connection {
+        io: Box::new(io),
+        caller,
+        _place: Some(place),
+    })
 }
 
 /// Connections over the Unix socket.
@@ -177,7 +205,7 @@ fn unix_arrivals(listener: UnixListener) -> impl Stream<Item = Result<Connection
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let caller = Caller::local(process(&stream));
-                    return Some((Ok(Connection::new(stream, caller)), listener));
+                    return Some((Ok(Connection::local(stream, caller)), listener));
                 }
                 Err(error) => {
                     warn!(%error, "a local connection could not be accepted");
@@ -204,16 +232,19 @@ fn process(stream: &UnixStream) -> Process {
 struct Connection {
     io: Box<dyn Io>,
     caller: Caller,
+    _place: Option<Place<Option<SpiffeId>>>,
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 impl Connection {
-    fn new(io: impl Io + 'static, caller: Caller) -> Self {
+    /// One that the file system let in, which is never kept out by others.
+    fn local(io: impl Io + 'static, caller: Caller) -> Self {
         Self {
             io: Box::new(io),
             caller,
+            _place: None,
         }
     }
 }

@@ -64,7 +64,12 @@ impl Village {
 
     /// The server, once it serves. What its agents begin with is written beside it.
     pub(crate) fn server(&self) -> Program {
-        let server = Program::start(self.server_command());
+        self.serving(self.server_command())
+    }
+
+    /// The same of a server that is run with this command.
+    pub(crate) fn serving(&self, command: Command) -> Program {
+        let server = Program::start(command);
         server.says("Starting Server APIs");
         let bundle = self.operator(&["bundle", "show"]);
         std::fs::write(self.path("bundle.pem"), bundle).unwrap();
@@ -283,6 +288,15 @@ pub(crate) fn with_room_for(kib: u64, command: &Command) -> Command {
     let mut limited = Command::new("sh");
     // POSIX counts in blocks of 512 bytes.
     let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
+    limited.args(["-c", &script]).arg(command.get_program());
+    limited.args(command.get_args());
+    limited
+}
+
+/// The same command with so many file descriptors at most.
+pub(crate) fn with_descriptors(count: u64, command: &Command) -> Command {
+    let mut limited = Command::new("sh");
+    let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
     limited.args(["-c", &script]).arg(command.get_program());
     limited.args(command.get_args());
     limited

@@ -78,6 +78,12 @@ impl Caller {
         })
     }
 
+    /// Who it proved to be, if anyone.
+    #[must_use]
+    pub fn id(&self) -> Option<&SpiffeId> {
+        self.svid().map(CallerSvid::id)
+    }
+
     /// How it reached us.
     pub(super) fn transport(&self) -> Transport {
         self.transport
