@@ -19,11 +19,14 @@ use super::peer::Caller;
 use super::workload_api::{self, Workloads};
 use crate::runtime::Shutdown;
 use crate::runtime::connections::{Connections, Place};
-use crate::runtime::unix_socket::{Modes, SocketError, listen};
+use crate::runtime::unix_socket::{Modes, SocketError, SocketFile, listen};
 
 /// The public socket, bound.
 #[derive(Debug)]
-pub struct PublicSocket(UnixListener);
+pub struct PublicSocket {
+    listener: UnixListener,
+    file: SocketFile,
+}
 
 impl PublicSocket {
     /// Binds the socket at this path. Everybody may connect: who one is decides what one gets.
@@ -36,7 +39,8 @@ impl PublicSocket {
             directory: 0o755,
             socket: 0o777,
         };
-        listen(path, modes).await.map(Self)
+        let (listener, file) = listen(path, modes).await?;
+        Ok(Self { listener, file })
     }
 
     /// Serves the Workload API, and whatever stands beside it, until told to stop.
@@ -50,10 +54,15 @@ impl PublicSocket {
         beside: impl FnOnce(Router) -> Router,
         stop: Shutdown,
     ) -> Result<(), Error> {
+        let Self {
+            listener,
+            // Goes when serving ends.
+            file: _file,
+        } = self;
         let router = server().add_service(workload_api::service(workloads));
         beside(router)
             .serve_with_incoming_shutdown(
-                incoming(self.0, Connections::by_descriptors(DESCRIPTORS_EACH)),
+                incoming(listener, Connections::by_descriptors(DESCRIPTORS_EACH)),
                 stop.cancelled(),
             )
             .await

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use spiffe_core::x509::{KeyKind, PrivateKey};
 use tokio::task::spawn_blocking;
@@ -160,7 +161,7 @@ fn read(path: &Path) -> Result<Keys, KeyError> {
     // Asked of the file that is open, not of the path, which may be another file by now.
     let metadata = file.metadata().map_err(unreadable)?;
     if metadata.is_dir() {
-        return Err(unreadable(ErrorKind::IsADirectory.into()));
+        return Err(unreadable(Errno::EISDIR.into()));
     }
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {

@@ -3,7 +3,7 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
@@ -17,12 +17,34 @@ pub struct Modes {
     pub socket: u32,
 }
 
+/// The name of a socket in the file system, which goes when this is dropped.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: by then another process may listen under the same name.
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // What stays is taken away by whoever listens there next.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
 /// Listens on a socket at `path`. One that nobody answers on any more is taken away first.
 ///
 /// # Errors
 ///
 /// Where somebody answers on it, something else is there, or the system does not let us.
-pub async fn listen(path: &Path, modes: Modes) -> Result<UnixListener, SocketError> {
+pub async fn listen(path: &Path, modes: Modes) -> Result<(UnixListener, SocketFile), SocketError> {
     let failed = |step| move |source| SocketError::failed(path, step, source);
     if let Some(directory) = path.parent() {
         DirBuilder::new()
@@ -34,10 +56,15 @@ pub async fn listen(path: &Path, modes: Modes) -> Result<UnixListener, SocketErr
     remove_stale(path).await?;
     let socket = UnixSocket::new_stream().map_err(failed("make"))?;
     socket.bind(path).map_err(failed("bind"))?;
+    let file = SocketFile {
+        path: path.to_owned(),
+        identity: identity(path).map_err(failed("look at"))?,
+    };
     // Before anyone is listened to, whatever the umask made of it.
     std::fs::set_permissions(path, Permissions::from_mode(modes.socket))
         .map_err(failed("set the mode of"))?;
-    socket.listen(BACKLOG).map_err(failed("listen on"))
+    let listener = socket.listen(BACKLOG).map_err(failed("listen on"))?;
+    Ok((listener, file))
 }
 
 /// Takes away a socket that the process before us left behind.
@@ -111,18 +138,34 @@ mod tests {
     async fn directory_and_socket_are_open_to_whom_they_should_be() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("private").join("api.sock");
-        let listener = listen(&path, MODES).await.unwrap();
+        let (listener, file) = listen(&path, MODES).await.unwrap();
         assert_eq!(mode(&path), 0o770);
         assert_eq!(mode(path.parent().unwrap()) & !0o750, 0);
         let (accepted, connected) = tokio::join!(listener.accept(), UnixStream::connect(&path));
         assert!(accepted.is_ok() && connected.is_ok());
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn only_our_own_socket_is_taken_away_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let ours = listen(&path, MODES).await.unwrap();
+        std::fs::rename(&path, dir.path().join("moved")).unwrap();
+        let _theirs = listen(&path, MODES).await.unwrap();
+        drop(ours);
+        assert!(path.exists());
     }
 
     #[tokio::test]
     async fn a_socket_that_was_left_behind_is_taken_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("api.sock");
-        drop(listen(&path, MODES).await.unwrap());
+        let (listener, file) = listen(&path, MODES).await.unwrap();
+        // As a process does that is killed.
+        std::mem::forget(file);
+        drop(listener);
         assert!(path.exists());
         assert!(listen(&path, MODES).await.is_ok());
     }
@@ -140,7 +183,7 @@ mod tests {
                 path.display()
             )
         );
-        first.accept().await.unwrap();
+        first.0.accept().await.unwrap();
         assert!(UnixStream::connect(&path).await.is_ok(), "it still listens");
     }
 

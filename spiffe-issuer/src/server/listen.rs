@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 use super::api::{Api, Caller, Process};
 use crate::runtime::connections::{Connections, Place};
 use crate::runtime::health::{Health, State};
-use crate::runtime::unix_socket::{self, Modes, SocketError};
+use crate::runtime::unix_socket::{self, Modes, SocketError, SocketFile};
 use crate::runtime::{Shutdown, TaskError};
 
 /// Listens for everyone.
@@ -51,7 +51,7 @@ pub(super) async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenE
 /// # Errors
 ///
 /// Where another server answers on it, or the system does not let us.
-pub(super) async fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
+pub(super) async fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
     Ok(unix_socket::listen(path, MODES).await?)
 }
 
@@ -93,7 +93,8 @@ pub(super) async fn serve_tcp(
 ///
 /// Where the transport fails as a whole.
 pub(super) async fn serve_unix(
-    listener: UnixListener,
+    // The file goes when serving ends.
+    (listener, _file): (UnixListener, SocketFile),
     api: Api,
     health: Health,
     stop: Shutdown,
