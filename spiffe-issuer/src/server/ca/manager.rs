@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use spiffe_core::TrustDomain;
 use spiffe_core::clock::{Clock, sleep_until};
 use spiffe_core::x509::KeyKind;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::journal::{self, Slot, X509Record};
 use super::rotation::{Rotation, Step};
@@ -203,6 +203,12 @@ impl CaManager {
         }
         let bundle = self.store.find_bundle(&self.config.trust_domain).await?;
         let Some(stored) = self.store.find_journal(&ids).await? else {
+            if bundle.is_some() {
+                warn!(
+                    "No key of the authorities in the bundle is here, so a new authority is made; \
+                     what the old ones signed is good until it ends"
+                );
+            }
             return Ok(());
         };
         let known = journal::read(&stored.body)?;
