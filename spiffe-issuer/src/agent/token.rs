@@ -1,8 +1,13 @@
 //! Proves what this node is with a join token, wherever that is found.
 
+use std::io;
+use std::path::Path;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use spiffe_core::x509::PublicKey;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use super::config::TokenSource;
@@ -29,17 +34,14 @@ impl TokenProver {
         let token = match &self.source {
             Some(TokenSource::Here(token)) => token.clone(),
             Some(TokenSource::File(path)) => {
-                let text = tokio::fs::read_to_string(path).await.map_err(|error| {
-                    AttestError::Unfit(format!(
-                        "{}: the join token cannot be read: {error}",
-                        path.display()
-                    ))
-                })?;
-                let text = Zeroizing::new(text);
+                let unfit = |what: &str| AttestError::Unfit(format!("{}: {what}", path.display()));
+                let text = read(path)
+                    .await
+                    .map_err(|error| unfit(&format!("the join token cannot be read: {error}")))?;
                 match text.trim() {
-                    "" => {
-                        let what = format!("{}: there is no join token in it", path.display());
-                        return Err(AttestError::Unfit(what));
+                    "" => return Err(unfit("there is no join token in it")),
+                    _ if text.len() > MAX_LEN => {
+                        return Err(unfit("there is more in it than a join token"));
                     }
                     token => JoinToken::from_text(token),
                 }
@@ -65,6 +67,19 @@ impl NodeProver for TokenProver {
     }
 }
 
+/// The beginning of a file, by which it can be seen whether there is too much in it.
+async fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let file = File::open(path).await?;
+    file.take(MAX_LEN as u64 + 1)
+        .read_to_string(&mut text)
+        .await?;
+    Ok(text)
+}
+
+/// Tokens of ours have 36 bytes; an operator may choose longer ones.
+const MAX_LEN: usize = 4096;
+
 #[cfg(test)]
 mod tests {
     use spiffe_core::x509::{KeyKind, PrivateKey};
@@ -85,6 +100,8 @@ mod tests {
         assert_eq!(claim(Some(here)).await.unwrap(), "abc");
         let file = || Some(TokenSource::File(path.clone()));
         assert!(claim(file()).await.unwrap_err().contains("cannot be read"));
+        std::fs::write(&path, "t".repeat(4097)).unwrap();
+        assert!(claim(file()).await.unwrap_err().contains("more in it"));
         std::fs::write(&path, " \n").unwrap();
         assert!(
             claim(file())
