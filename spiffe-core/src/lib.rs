@@ -30,7 +30,8 @@
 //! * Documents: [`X509Svid`] and what it is made of in [`x509`], [`JwtSvid`] and what it is made of in
 //!   [`jwt`]; [`TrustBundle`] and [`BundleSet`], read from and written to JSON.
 //! * Proofs: [`verify`] makes a [`Peer`] of a certificate chain and a [`VerifiedJwt`] of a token, and
-//!   nothing else does; [`authorizer`] says whether a peer may talk to us.
+//!   nothing else does; [`authorizer`] says whether a peer may talk to us, and a `policy::Policy`
+//!   can change its mind while connections last.
 //! * Sources: an `IdentitySource` always has an [`IdentitySnapshot`]; an `X509Source` takes it from
 //!   the Workload API, a `source::SnapshotCell` from whoever publishes it.
 //! * TLS: `SourceExt` makes servers and clients of any source; what they are made of is in `tls`.
@@ -55,6 +56,8 @@ pub mod clock;
 mod id;
 pub mod json;
 pub mod jwt;
+#[cfg(feature = "source")]
+pub mod policy;
 #[cfg(feature = "workload-api")]
 pub mod proto;
 mod snapshot;

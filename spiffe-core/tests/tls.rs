@@ -12,7 +12,7 @@ use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::SnapshotCell;
 use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::tls::{Arrival, ClientTls, HandshakeError, PeerStream, ServerTls, SourceExt};
-use spiffe_core::verify::VerifyError;
+use spiffe_core::verify::{PeerError, VerifyError};
 use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource, TrustDomain, spiffe_id};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
@@ -219,7 +219,7 @@ async fn a_proof_ends_with_the_trust_or_with_the_certificate() {
     let shaken = handshake(&server_tls, &client(&ca, short).client(anyone())).await;
     let stream = shaken.0.unwrap();
     let begun = tokio::time::Instant::now();
-    assert_eq!(stream.proof_ended().await, VerifyError::Expired);
+    assert_eq!(stream.proof_ended().await, VerifyError::Expired.into());
     assert!((60..=62).contains(&begun.elapsed().as_secs()));
 
     let shaken = handshake(&server_tls, &client(&friend, long).client(anyone())).await;
@@ -231,7 +231,9 @@ async fn a_proof_ends_with_the_trust_or_with_the_certificate() {
         assert!(waited.is_err(), "{waited:?}");
     }
     server.publish(knows(&[&ca]));
-    let why = VerifyError::UnknownTrustDomain(friend.trust_domain().clone());
+    let why = PeerError::from(VerifyError::UnknownTrustDomain(
+        friend.trust_domain().clone(),
+    ));
     assert_eq!(ended.await, why);
     assert_eq!(stream.proof_ended().await, why, "also for who asks late");
 }

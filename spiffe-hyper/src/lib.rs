@@ -57,4 +57,4 @@ pub use connector::{ConnectError, Connector, PeerIo};
 pub use handshakes::Handshakes;
 pub use listener::Listener;
 pub use server::serve;
-pub use transport::{Transport, connection};
+pub use transport::{LAST_WORDS, Transport, connection};

@@ -11,22 +11,23 @@ use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::{Builder, UpgradeableConnection};
 use hyper_util::service::TowerToHyperService;
-use spiffe_core::tls::PeerStream;
-use spiffe_core::verify::VerifyError;
-use spiffe_tower::Connection;
+use spiffe_core::tls::{Parting, PeerStream};
+use spiffe_tower::{Connection, PeerLayer, Proven};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tower_layer::Layer;
 use tower_service::Service;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::listener::Listener;
-use crate::transport::{Transport, connection};
+use crate::transport::{LAST_WORDS, Transport, connection};
 
 /// Serves until `shutdown`, then lets calls that have begun come to their end.
 ///
-/// A connection whose peer's proof does not hold any more
-/// ([`PeerStream::proof_ended`]) is ended likewise: no call begins on it, and a client that has a
-/// new certificate by then goes on over a new connection.
+/// A connection ends likewise before its peer's certificate does ([`PeerStream::parting`]): no call
+/// begins on it, and a client that has a new certificate by then goes on over a new connection.
+/// Where the peer is not trusted any more, or may not proceed, its calls are refused and ended at
+/// once, as by a [`PeerLayer`], and so is the connection.
 ///
 /// Each request carries its [`Connection`] in its extensions; [`spiffe_tower::peer`] finds it.
 /// Whoever does not want to wait for the last call drops the future: that ends all connections.
@@ -52,10 +53,10 @@ pub async fn serve<IO, S, B>(
             () = &mut shutdown => break,
             accepted = listener.accept() => {
                 let Ok(stream) = accepted else { break };
-                let proof_ended = stream.proof_ended();
+                let parting = stream.parting();
                 let (io, service) = prepare(stream, &service);
                 let served = builder.serve_connection_with_upgrades(io, service).into_owned();
-                connections.spawn(serve_one(served, proof_ended, stopped.clone()));
+                connections.spawn(serve_one(served, parting, stopped.clone()));
             }
             Some(ended) = connections.join_next() => note(ended),
         }
@@ -68,11 +69,11 @@ pub async fn serve<IO, S, B>(
     }
 }
 
-/// Serves one connection until it is over, and lets no more calls begin once the peer's proof or
-/// the server has ended.
+/// Serves one connection until it is over, and lets no more calls begin once it is time to part from
+/// the peer or the server ends.
 async fn serve_one<IO, S, B>(
     connection: UpgradeableConnection<'_, TokioIo<PeerStream<IO>>, S, TokioExecutor>,
-    proof_ended: impl Future<Output = VerifyError>,
+    parting: impl Future<Output = Parting>,
     mut stopped: watch::Receiver<()>,
 ) -> Result<(), BoxError>
 where
@@ -87,11 +88,12 @@ where
     let mut connection = pin!(connection);
     tokio::select! {
         over = &mut connection => return over,
-        why = proof_ended => info!(error = %why, "a connection outlived the proof of its peer"),
+        why = parting => debug!(?why, "no more calls are to begin on a connection"),
         // Nothing is ever sent: this is the end of the sender.
         _ = stopped.changed() => {}
     }
     connection.as_mut().graceful_shutdown();
+    // The stream itself ends when the peer's standing does, however long a call may go on.
     connection.await
 }
 
@@ -113,12 +115,13 @@ fn prepare<IO: Transport, S: Clone>(
     service: &S,
 ) -> (
     TokioIo<PeerStream<IO>>,
-    TowerToHyperService<WithConnection<S>>,
+    TowerToHyperService<WithConnection<Proven<S>>>,
 ) {
     let service = WithConnection {
         connection: connection(&stream),
-        inner: service.clone(),
+        inner: PeerLayer::new().layer(service.clone()),
     };
+    let stream = stream.with_last_words(LAST_WORDS);
     (TokioIo::new(stream), TowerToHyperService::new(service))
 }
 

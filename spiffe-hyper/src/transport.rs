@@ -1,6 +1,7 @@
 //! What carries TLS: IO that may know its addresses.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use spiffe_core::tls::PeerStream;
 use spiffe_tower::Connection;
@@ -41,6 +42,10 @@ pub fn connection<IO: Transport>(stream: &PeerStream<IO>) -> Connection {
     let io = stream.get_ref();
     Connection::new(stream.peer().clone(), io.local_addr(), io.remote_addr())
 }
+
+/// How long a server goes on with a peer that is in good standing no more: long enough to say so,
+/// and too short for anything else.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// HTTP/2, as ALPN names it.
 pub(crate) const H2: &[u8] = b"h2";

@@ -1,45 +1,60 @@
 //! Streams with a peer, as tonic's server takes them.
 
-use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{Request, Response};
 use spiffe_core::tls::{PeerStream, ServerTls};
-use spiffe_hyper::{Listener, Transport, connection};
+use spiffe_hyper::{LAST_WORDS, Listener, Transport, connection};
 use spiffe_tower::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tonic::body::Body;
-use tonic::service::Routes;
-use tonic::transport::server::{Connected, Router};
-use tower_layer::Layer;
-use tower_service::Service;
+use tokio::sync::oneshot;
+use tonic::transport::server::Connected;
 
 /// A stream with a peer. Each request that comes over it has the [`Connection`] in its extensions.
+///
+/// It ends a second after its peer's good standing does.
 #[derive(Debug)]
-pub struct Stream<IO = TcpStream>(PeerStream<IO>);
+pub struct Stream<IO = TcpStream> {
+    inner: PeerStream<IO>,
+    /// Dropped with the stream, for who waits for that.
+    _open: Option<oneshot::Sender<()>>,
+}
 
 impl<IO: Transport> Connected for Stream<IO> {
     type ConnectInfo = Connection;
 
     fn connect_info(&self) -> Connection {
-        connection(&self.0)
+        connection(&self.inner)
     }
 }
 
 impl<IO> Stream<IO> {
+    pub(crate) fn new(stream: PeerStream<IO>) -> Self {
+        Self {
+            inner: stream.with_last_words(LAST_WORDS),
+            _open: None,
+        }
+    }
+
+    pub(crate) fn held_by(mut self, open: oneshot::Sender<()>) -> Self {
+        self._open = Some(open);
+        self
+    }
+
     /// The stream below, which knows its peer.
     #[must_use]
     pub fn get_ref(&self) -> &PeerStream<IO> {
-        &self.0
+        &self.inner
     }
 }
 
-/// What comes in over mutual TLS, for `serve_with_incoming`.
+/// What comes in over mutual TLS, for [`serve_mtls_with_incoming`] or tonic's `serve_with_incoming`,
+/// which does not part from its peers in time.
+///
+/// [`serve_mtls_with_incoming`]: crate::RouterExt::serve_mtls_with_incoming
 #[derive(Debug)]
 pub struct Incoming<IO = TcpStream>(Listener<IO>);
 
@@ -60,6 +75,12 @@ impl Incoming {
     }
 }
 
+impl<IO> Incoming<IO> {
+    pub(crate) fn into_listener(self) -> Listener<IO> {
+        self.0
+    }
+}
+
 impl<IO> From<Listener<IO>> for Incoming<IO> {
     fn from(listener: Listener<IO>) -> Self {
         Self(listener)
@@ -71,82 +92,9 @@ impl<IO: Transport> tokio_stream::Stream for Incoming<IO> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = Pin::new(&mut self.0).poll_next(cx);
-        next.map(|stream| stream.map(|stream| stream.map(Stream)))
+        next.map(|stream| stream.map(|stream| stream.map(Stream::new)))
     }
 }
-
-/// Serving over mutual TLS, on tonic's own router.
-pub trait RouterExt {
-    /// Listens and serves for ever, in place of `serve`.
-    ///
-    /// # Errors
-    ///
-    /// Where the address cannot be had, or tonic gives up.
-    fn serve_mtls(
-        self,
-        addr: SocketAddr,
-        tls: ServerTls,
-    ) -> impl Future<Output = Result<(), ServeError>> + Send;
-
-    /// Listens and serves until `shutdown`, then lets calls that have begun come to their end.
-    ///
-    /// # Errors
-    ///
-    /// Where the address cannot be had, or tonic gives up.
-    fn serve_mtls_with_shutdown(
-        self,
-        addr: SocketAddr,
-        tls: ServerTls,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> impl Future<Output = Result<(), ServeError>> + Send;
-}
-
-impl<L, B> RouterExt for Router<L>
-where
-    L: Layer<Routes> + Send,
-    L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
-    <L::Service as Service<Request<Body>>>::Future: Send,
-    <L::Service as Service<Request<Body>>>::Error: Into<BoxError> + Send,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    async fn serve_mtls(self, addr: SocketAddr, tls: ServerTls) -> Result<(), ServeError> {
-        self.serve_mtls_with_shutdown(addr, tls, pending()).await
-    }
-
-    async fn serve_mtls_with_shutdown(
-        self,
-        addr: SocketAddr,
-        tls: ServerTls,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> Result<(), ServeError> {
-        let incoming = incoming(addr, tls)
-            .await
-            .map_err(|source| ServeError::Bind { addr, source })?;
-        Ok(self
-            .serve_with_incoming_shutdown(incoming, shutdown)
-            .await?)
-    }
-}
-
-/// Why a server ended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// The address cannot be had.
-    #[error("cannot listen on {addr}")]
-    Bind {
-        /// Where it was to listen.
-        addr: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// tonic gave up.
-    #[error("serving failed")]
-    Serve(#[from] tonic::transport::Error),
-}
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<IO: Transport> AsyncRead for Stream<IO> {
     fn poll_read(
@@ -154,7 +102,7 @@ impl<IO: Transport> AsyncRead for Stream<IO> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }
 
@@ -164,15 +112,15 @@ impl<IO: Transport> AsyncWrite for Stream<IO> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -180,10 +128,10 @@ impl<IO: Transport> AsyncWrite for Stream<IO> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.inner.is_write_vectored()
     }
 }

@@ -34,8 +34,7 @@
 //! }
 //! ```
 //!
-//! A connection lives on when trust changes, or when the peer's certificate ends.
-//! `Server::max_connection_age` bounds for how long.
+//! A connection lasts no longer than its peer is in good standing: see [`RouterExt`].
 //!
 //! # A client
 //!
@@ -54,7 +53,9 @@
 mod channel;
 mod incoming;
 mod peer;
+mod serve;
 
 pub use channel::{ChannelError, channel, channel_lazy};
-pub use incoming::{Incoming, RouterExt, ServeError, Stream, incoming};
+pub use incoming::{Incoming, Stream, incoming};
 pub use peer::{RequestExt, status};
+pub use serve::{RouterExt, ServeError};

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use pin_project_lite::pin_project;
-use spiffe_core::authorizer::{Authorizer, Denied};
+use http::{Request, Response};
+use http_body::Body;
+use spiffe_core::authorizer::Authorizer;
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::warn;
 
+use crate::guard::{Guard, Guarded, GuardedCall};
 use crate::peer::peer;
+use crate::refusal::Refusal;
 
 /// A policy: who may call, and who may call what in particular.
 ///
@@ -81,6 +80,9 @@ impl<S> Layer<S> for AuthorizeLayer {
 ///
 /// Denial is answered in the language of the request. gRPC: status 7, `PERMISSION_DENIED`, or 16,
 /// `UNAUTHENTICATED`, where nobody proved who they are. Plain HTTP: 403 or 401.
+///
+/// A connection may outlive the good standing of its peer. Then the next call on it is denied, and
+/// one that goes on already ends in the same way.
 #[derive(Debug, Clone)]
 pub struct Authorized<S> {
     inner: S,
@@ -90,61 +92,21 @@ pub struct Authorized<S> {
 impl<S, B, R> Service<Request<B>> for Authorized<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: Default,
+    R: Body,
 {
-    type Response = Response<R>;
+    type Response = Response<Guarded<R>>;
     type Error = S::Error;
-    type Future = AuthorizeFuture<S::Future, R>;
+    type Future = GuardedCall<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let state = match self.policy.judge(&request) {
+        match self.policy.judge(&request) {
             // Judged at once, so this is the very service that was asked whether it is ready.
-            Ok(()) => State::Passed {
-                call: self.inner.call(request),
-            },
-            Err(refusal) => State::Refused {
-                response: Some(refusal.answer(&request)),
-            },
-        };
-        AuthorizeFuture { state }
-    }
-}
-
-pin_project! {
-    /// The answer of an [`Authorized`] service.
-    #[derive(Debug)]
-    pub struct AuthorizeFuture<F, R> {
-        #[pin]
-        state: State<F, R>,
-    }
-}
-
-pin_project! {
-    #[derive(Debug)]
-    #[project = StateProjection]
-    enum State<F, R> {
-        Passed { #[pin] call: F },
-        Refused { response: Option<Response<R>> },
-    }
-}
-
-impl<F, R, E> Future for AuthorizeFuture<F, R>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match self.project().state.project() {
-            StateProjection::Passed { call } => call.poll(cx),
-            // Once answered there is nothing more to come.
-            StateProjection::Refused { response } => response
-                .take()
-                .map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            Ok(guard) => GuardedCall::passed(self.inner.call(request), guard),
+            Err(refusal) => GuardedCall::refused(refusal, &request),
         }
     }
 }
@@ -158,19 +120,18 @@ struct Policy {
 }
 
 impl Policy {
-    fn judge<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    fn judge<B>(&self, request: &Request<B>) -> Result<Guard, Refusal> {
+        let guard = Guard::of(request)?;
         let path = request.uri().path();
-        let Some(peer) = peer(request.extensions()) else {
-            warn!(
-                rpc = path,
-                "a call was refused: nobody proved who is calling"
-            );
-            return Err(Refusal::Unauthenticated);
+        let verdict = match peer(request.extensions()) {
+            Some(peer) => self.rule_for(path).authorize(peer),
+            None => Ok(()),
         };
-        self.rule_for(path).authorize(peer).map_err(|denied| {
+        verdict.map_err(|denied| {
             warn!(peer = %denied.peer(), rpc = path, reason = %denied, "a call was refused");
             Refusal::Denied(denied)
-        })
+        })?;
+        Ok(guard)
     }
 
     fn rule_for(&self, path: &str) -> &dyn Authorizer {
@@ -196,61 +157,3 @@ impl fmt::Debug for Policy {
             .finish_non_exhaustive()
     }
 }
-
-enum Refusal {
-    Denied(Denied),
-    Unauthenticated,
-}
-
-impl Refusal {
-    /// What the peer is told: its own name and what it asked for, not what we expected.
-    fn answer<B, R: Default>(&self, request: &Request<B>) -> Response<R> {
-        let (http, grpc) = match self {
-            Self::Denied(_) => (StatusCode::FORBIDDEN, PERMISSION_DENIED),
-            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, UNAUTHENTICATED),
-        };
-        let mut response = Response::new(R::default());
-        if !is_grpc(request.headers()) {
-            *response.status_mut() = http;
-            return response;
-        }
-        // No body follows, so these headers are the trailers too.
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(GRPC_STATUS, grpc);
-        if let Ok(message) = HeaderValue::try_from(self.message(request.uri().path())) {
-            headers.insert(GRPC_MESSAGE, message);
-        }
-        response
-    }
-
-    fn message(&self, path: &str) -> String {
-        match self {
-            Self::Denied(denied) => percent_encoded(&format!(
-                "{} is not authorized to call {path}",
-                denied.peer()
-            )),
-            Self::Unauthenticated => "the caller has not proven who it is".to_owned(),
-        }
-    }
-}
-
-/// `application/grpc`, with or without a codec named after it; the web flavour likewise.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
-}
-
-/// As gRPC wants its messages: printable ASCII, `%` as `%25`.
-fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .fold(String::new(), |encoded, byte| match byte {
-            b' '..=b'~' if byte != b'%' => encoded + char::from(byte).encode_utf8(&mut [0; 4]),
-            _ => encoded + &format!("%{byte:02X}"),
-        })
-}
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const PERMISSION_DENIED: HeaderValue = HeaderValue::from_static("7");
-const UNAUTHENTICATED: HeaderValue = HeaderValue::from_static("16");

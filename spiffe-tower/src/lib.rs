@@ -11,6 +11,10 @@
 //!   transport          inserts Connection                mutual TLS, verified
 //! ```
 //!
+//! A connection may outlive what was known when it began. So at each request the layers ask whether
+//! its peer is [still good](spiffe_core::Peer::revalidate), and a call that goes on ends when it is
+//! not: with the status that it would have been refused with.
+//!
 //! There are layers here and nothing else: no runtime, no gRPC library, no HTTP implementation.
 //!
 //! # A server with a rule for one of its RPCs
@@ -37,7 +41,10 @@
 //! ```
 
 mod authorize;
+mod guard;
 mod peer;
+mod refusal;
 
-pub use authorize::{AuthorizeFuture, AuthorizeLayer, Authorized};
+pub use authorize::{AuthorizeLayer, Authorized};
+pub use guard::{Guarded, GuardedCall, PeerLayer, Proven};
 pub use peer::{Connection, peer};

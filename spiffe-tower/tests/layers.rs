@@ -14,7 +14,7 @@ use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::testing::TestAuthority;
 use spiffe_core::verify::{Role, x509_peer};
 use spiffe_core::{BundleSet, Peer, SpiffeId};
-use spiffe_tower::{AuthorizeLayer, Connection, peer};
+use spiffe_tower::{AuthorizeLayer, Connection, Guarded, peer};
 use tower::{Layer, Service, ServiceExt};
 
 type Body = Empty<&'static [u8]>;
@@ -156,7 +156,7 @@ impl Service<Request<Body>> for Strict {
 fn counting(
     policy: &AuthorizeLayer,
 ) -> (
-    impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    impl Service<Request<Body>, Response = Response<Guarded<Body>>, Error = Infallible, Future: Send>
     + Clone
     + use<>,
     Arc<AtomicUsize>,

@@ -45,6 +45,10 @@ impl IdentitySource for SnapshotCell {
     fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
+
+    fn generation(&self) -> u64 {
+        self.latest.load().generation()
+    }
 }
 
 impl fmt::Debug for SnapshotCell {

@@ -23,6 +23,11 @@ pub trait IdentitySource: Send + Sync + 'static {
     /// [`snapshot`](Self::snapshot) says what it holds. It knows of what was published before:
     /// subscribe first and ask for the snapshot then, or one that comes in between is missed.
     fn subscribe(&self) -> watch::Receiver<u64>;
+
+    /// The generation of the latest snapshot. Live connections compare it at each request.
+    fn generation(&self) -> u64 {
+        self.snapshot().generation()
+    }
 }
 
 impl<S: IdentitySource + ?Sized> IdentitySource for Arc<S> {
@@ -32,5 +37,9 @@ impl<S: IdentitySource + ?Sized> IdentitySource for Arc<S> {
 
     fn subscribe(&self) -> watch::Receiver<u64> {
         (**self).subscribe()
+    }
+
+    fn generation(&self) -> u64 {
+        (**self).generation()
     }
 }

@@ -69,6 +69,10 @@ impl IdentitySource for X509Source {
     fn subscribe(&self) -> watch::Receiver<u64> {
         self.cell.subscribe()
     }
+
+    fn generation(&self) -> u64 {
+        self.cell.generation()
+    }
 }
 
 impl fmt::Debug for X509Source {

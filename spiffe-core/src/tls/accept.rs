@@ -9,15 +9,16 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::standing::Standing;
+use super::standing::{Court, Standing};
 use super::{HandshakeError, PeerStream, verdict};
+use crate::policy;
 
 /// Does the server's side of handshakes, over any IO. Cheap to clone.
 #[derive(Clone)]
 pub struct Acceptor {
     tls: TlsAcceptor,
     handshake_timeout: Duration,
-    standing: Standing,
+    court: Arc<Court>,
 }
 
 /// Who has come in, where a client may do without a certificate.
@@ -37,12 +38,12 @@ impl Acceptor {
     pub(super) fn new(
         config: Arc<rustls::ServerConfig>,
         handshake_timeout: Duration,
-        standing: Standing,
+        court: Arc<Court>,
     ) -> Self {
         Self {
             tls: config.into(),
             handshake_timeout,
-            standing,
+            court,
         }
     }
 
@@ -71,6 +72,8 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        // Before the authorizer is asked: a change of policy meanwhile is seen by the first look.
+        let epoch = policy::epoch();
         let handshake = verdict::of(self.tls.accept(io));
         let (outcome, verdict) = timeout(self.handshake_timeout, handshake)
             .await
@@ -79,7 +82,7 @@ impl Acceptor {
             (_, Some(Err(refused))) => Err(refused),
             (Err(error), _) => Err(HandshakeError::Failed(error)),
             (Ok(stream), Some(Ok(peer))) => {
-                let standing = self.standing.clone();
+                let standing = Standing::new(self.court.clone(), peer.clone(), epoch);
                 Ok(Arrival::Peer(PeerStream::new(stream, peer, standing)))
             }
             (Ok(stream), None) => Ok(Arrival::Anonymous(stream)),

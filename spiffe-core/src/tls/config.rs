@@ -9,10 +9,11 @@ use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls_pki_types::UnixTime;
+use tokio::sync::Semaphore;
 
 use super::judge::Judge;
 use super::presenter::Presenter;
-use super::standing::Standing;
+use super::standing::{Court, TrustChange};
 use super::{Acceptor, Connector};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
@@ -98,11 +99,19 @@ impl ServerTls {
         self.max_pending_handshakes
     }
 
+    /// What becomes of connections when trust or policy change while they last: the peer is judged
+    /// again where nothing else is said.
+    #[must_use]
+    pub fn on_trust_change(mut self, what: TrustChange) -> Self {
+        self.side.on_change = what;
+        self
+    }
+
     /// What makes streams with a peer out of accepted IO.
     #[must_use]
     pub fn acceptor(&self) -> Acceptor {
         let config = self.clone().into_rustls();
-        Acceptor::new(config, self.side.handshake_timeout, self.side.standing())
+        Acceptor::new(config, self.side.handshake_timeout, self.side.court())
     }
 
     /// The bare rustls configuration. It presents, verifies and authorizes; the verified peer is to
@@ -160,11 +169,19 @@ impl ClientTls {
         self
     }
 
+    /// What becomes of connections when trust or policy change while they last: the peer is judged
+    /// again where nothing else is said.
+    #[must_use]
+    pub fn on_trust_change(mut self, what: TrustChange) -> Self {
+        self.side.on_change = what;
+        self
+    }
+
     /// What makes streams with a peer out of connected IO.
     #[must_use]
     pub fn connector(&self) -> Connector {
         let config = self.clone().into_rustls();
-        Connector::new(config, self.side.handshake_timeout, self.side.standing())
+        Connector::new(config, self.side.handshake_timeout, self.side.court())
     }
 
     /// The bare rustls configuration. It presents, verifies and authorizes; no server name is sent
@@ -196,6 +213,7 @@ struct Side {
     clock: Arc<dyn Clock>,
     provider: Arc<CryptoProvider>,
     alpn: Vec<Vec<u8>>,
+    on_change: TrustChange,
     handshake_timeout: Duration,
 }
 
@@ -208,6 +226,7 @@ impl Side {
             // Never the process's default: two crates would fight about it.
             provider: Arc::new(aws_lc_rs::default_provider()),
             alpn: Vec::new(),
+            on_change: TrustChange::default(),
             handshake_timeout: Duration::from_secs(10),
         }
     }
@@ -222,12 +241,15 @@ impl Side {
         }
     }
 
-    fn standing(&self) -> Standing {
-        Standing {
+    fn court(&self) -> Arc<Court> {
+        Arc::new(Court {
             source: self.source.clone(),
+            allow: self.allow.clone(),
             clock: self.clock.clone(),
             algorithms: self.provider.signature_verification_algorithms,
-        }
+            on_change: self.on_change,
+            turn: Semaphore::new(1),
+        })
     }
 
     fn presenter(&self) -> Presenter {

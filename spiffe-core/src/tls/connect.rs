@@ -10,27 +10,28 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::standing::Standing;
+use super::standing::{Court, Standing};
 use super::{HandshakeError, PeerStream, verdict};
+use crate::policy;
 
 /// Does the client's side of handshakes, over any IO. Cheap to clone.
 #[derive(Clone)]
 pub struct Connector {
     tls: TlsConnector,
     handshake_timeout: Duration,
-    standing: Standing,
+    court: Arc<Court>,
 }
 
 impl Connector {
     pub(super) fn new(
         config: Arc<rustls::ClientConfig>,
         handshake_timeout: Duration,
-        standing: Standing,
+        court: Arc<Court>,
     ) -> Self {
         Self {
             tls: config.into(),
             handshake_timeout,
-            standing,
+            court,
         }
     }
 
@@ -45,6 +46,8 @@ impl Connector {
     {
         // rustls wants a name. It is neither sent nor checked, and no session is kept under it.
         let name = ServerName::from(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        // Before the authorizer is asked: a change of policy meanwhile is seen by the first look.
+        let epoch = policy::epoch();
         let handshake = verdict::of(self.tls.connect(name, io));
         let (outcome, verdict) = timeout(self.handshake_timeout, handshake)
             .await
@@ -53,7 +56,8 @@ impl Connector {
             (_, Some(Err(refused))) => Err(refused),
             (Err(error), _) => Err(HandshakeError::Failed(error)),
             (Ok(stream), Some(Ok(peer))) => {
-                Ok(PeerStream::new(stream, peer, self.standing.clone()))
+                let standing = Standing::new(self.court.clone(), peer.clone(), epoch);
+                Ok(PeerStream::new(stream, peer, standing))
             }
             // A server always presents a certificate; without a verdict nothing is proven.
             (Ok(_), None) => Err(HandshakeError::NoPeer),

@@ -8,8 +8,12 @@
 //!
 //! A configuration is built once and reads the source's snapshot at each handshake: there is
 //! nothing to reload. Sessions are never resumed, because rustls does not ask a verifier about a
-//! resumed one, and a trust bundle may have changed since. A connection itself outlives changes of
-//! trust; [`PeerStream::proof_ended`] tells its owner when to let go of it.
+//! resumed one, and a trust bundle may have changed since.
+//!
+//! A connection outlives changes of trust only where its peer does: whenever the source, a
+//! [`policy`](crate::policy) or the certificates' time moves on, the peer is judged again, with the
+//! authorizer of its connection. [`PeerStream`] ends by itself then; servers of requests also ask
+//! [`Peer::revalidate`](crate::Peer::revalidate) at each one.
 
 mod accept;
 mod config;
@@ -25,4 +29,5 @@ pub use accept::{Acceptor, Arrival};
 pub use config::{ClientTls, ServerTls, SourceExt};
 pub use connect::Connector;
 pub use error::HandshakeError;
-pub use stream::PeerStream;
+pub use standing::TrustChange;
+pub use stream::{Parting, PeerStream};

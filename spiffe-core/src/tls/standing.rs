@@ -1,51 +1,168 @@
-//! Whether a proof still holds while its connection lasts.
+//! Whether a peer is still good while its connection lasts.
 
 use std::future::pending;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+use crate::authorizer::Authorizer;
 use crate::clock::{Clock, sleep_until};
+use crate::policy;
 use crate::source::IdentitySource;
-use crate::verify::{Peer, VerifyError, x509_peer_with};
+use crate::verify::{self, Peer, PeerError, x509_peer_with};
 
-/// What a proof is judged with again.
-#[derive(Clone)]
-pub(super) struct Standing {
+/// What becomes of a connection when trust or policy change while it lasts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrustChange {
+    /// Nothing. It ends when a certificate of the peer does, and not before.
+    Ignore,
+    /// The peer is judged again, and the connection ends if it is turned away.
+    #[default]
+    Revalidate,
+}
+
+/// What peers are judged with again: one for all connections of an acceptor or a connector.
+pub(super) struct Court {
     pub(super) source: Arc<dyn IdentitySource>,
+    pub(super) allow: Arc<dyn Authorizer>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
+    pub(super) on_change: TrustChange,
+    /// After a change all connections want to be judged at once. One at a time leaves the rest of
+    /// the machine to their requests.
+    pub(super) turn: Semaphore,
+}
+
+/// The standing of one connection's peer.
+pub(super) struct Standing {
+    court: Arc<Court>,
+    /// As it was last found good. Held while judging: whoever comes meanwhile waits for the verdict.
+    peer: Mutex<Peer>,
+    /// What that verdict holds for.
+    generation: AtomicU64,
+    epoch: AtomicU64,
+    /// When it ends, in whole seconds since 1970, as certificates count.
+    end: AtomicU64,
+    ended: OnceLock<PeerError>,
 }
 
 impl Standing {
-    /// Waits until the proof does not hold any more, and tells why.
-    pub(super) async fn ended(self, mut peer: Peer) -> VerifyError {
-        // Before the first look: what is published in between is seen.
-        let mut changes = self.source.subscribe();
-        loop {
-            let (snapshot, now) = (self.source.snapshot(), self.clock.now());
-            // Certificates count in whole seconds, and hold through their last one.
-            let end = peer.not_after() + Duration::from_secs(1);
-            if snapshot.generation() != peer.generation() || end <= now {
-                let (chain, bundles) = (peer.certificates(), snapshot.bundles());
-                match x509_peer_with(self.algorithms.all, chain, bundles, peer.role(), now) {
-                    Ok(again) => peer = again.judged_at(snapshot.generation()),
-                    Err(why) => return why,
-                }
-                continue;
-            }
-            tokio::select! {
-                () = changed(&mut changes) => {}
-                () = sleep_until(&*self.clock, end) => {}
-            }
+    /// The standing of a peer that was judged a moment ago. It may have been so with a snapshot or
+    /// a policy that are gone by now; the first look tells.
+    pub(super) fn new(court: Arc<Court>, peer: Peer, epoch: u64) -> Self {
+        Self {
+            court,
+            generation: peer.generation().into(),
+            epoch: epoch.into(),
+            end: end_of(&peer).into(),
+            peer: Mutex::new(peer),
+            ended: OnceLock::new(),
         }
+    }
+
+    /// Whether the last verdict stands: the fast path of each request.
+    pub(super) fn is_current(&self) -> bool {
+        self.ended.get().is_none() && !self.has_changed() && self.court.clock.now() < self.end()
+    }
+
+    fn has_changed(&self) -> bool {
+        self.court.on_change == TrustChange::Revalidate
+            && (self.generation.load(Ordering::Acquire) != self.court.source.generation()
+                || self.epoch.load(Ordering::Acquire) != policy::epoch())
+    }
+
+    /// From when on the proof does not hold, whatever else happens.
+    pub(super) fn end(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.end.load(Ordering::Acquire))
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.court.clock
+    }
+
+    fn judge_again(&self) -> Result<(), PeerError> {
+        let mut peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_current() {
+            return Ok(());
+        }
+        // Before the verdict: a change while we judge is seen by the next look.
+        let epoch = policy::epoch();
+        let again = self.verdict(&peer).map_err(|why| {
+            tracing::info!(peer = %peer.id(), error = %why, "a connection outlived its peer's standing");
+            self.ended.get_or_init(|| why).clone()
+        })?;
+        self.generation.store(again.generation(), Ordering::Release);
+        self.epoch.store(epoch, Ordering::Release);
+        self.end.store(end_of(&again), Ordering::Release);
+        *peer = again;
+        Ok(())
+    }
+
+    fn verdict(&self, peer: &Peer) -> Result<Peer, PeerError> {
+        if let Some(why) = self.ended.get() {
+            return Err(why.clone());
+        }
+        let now = self.court.clock.now();
+        if self.court.on_change == TrustChange::Ignore {
+            return match now < self.end() {
+                true => Ok(peer.clone()),
+                false => Err(verify::VerifyError::Expired.into()),
+            };
+        }
+        let (snapshot, algorithms) = (self.court.source.snapshot(), self.court.algorithms.all);
+        let (chain, bundles) = (peer.certificates(), snapshot.bundles());
+        let again = x509_peer_with(algorithms, chain, bundles, peer.role(), now)?
+            .judged_at(snapshot.generation());
+        self.court.allow.authorize(&again)?;
+        Ok(again)
     }
 }
 
+impl verify::Standing for Standing {
+    fn revalidate(&self) -> Result<(), PeerError> {
+        match self.is_current() {
+            true => Ok(()),
+            false => self.judge_again(),
+        }
+    }
+
+    fn ended(self: Arc<Self>) -> verify::Ended {
+        Box::pin(async move {
+            // Before the first look: what is published in between is seen.
+            let mut trust = self.court.source.subscribe();
+            let mut policies = policy::subscribe();
+            loop {
+                if !self.is_current() {
+                    // Never closed, so there is always a turn.
+                    let _turn = self.court.turn.acquire().await;
+                    if let Err(why) = self.revalidate() {
+                        return why;
+                    }
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                tokio::select! {
+                    () = changed(&mut trust) => {}
+                    () = changed(&mut policies) => {}
+                    () = sleep_until(&*self.court.clock, self.end()) => {}
+                }
+            }
+        })
+    }
+}
+
+/// The first second in which a certificate does not hold any more: it holds through its last one.
+fn end_of(peer: &Peer) -> u64 {
+    let not_after = peer.not_after().duration_since(UNIX_EPOCH);
+    not_after.map_or(0, |since| since.as_secs() + 1)
+}
+
 /// Waits for a change. Of a source that is gone there is none.
-async fn changed(changes: &mut watch::Receiver<u64>) {
+async fn changed<T>(changes: &mut watch::Receiver<T>) {
     if changes.changed().await.is_err() {
         pending().await
     }

@@ -4,27 +4,40 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
 use super::standing::Standing;
-use crate::verify::{Peer, VerifyError};
+use crate::clock::sleep_until;
+use crate::verify::{Ended, Peer, PeerError, Standing as _};
 
 /// An encrypted stream to a peer that has proven who it is.
+///
+/// It lasts as long as the peer is in good standing: once that ends ([`Peer::ended`]), nothing is
+/// read or written any more, but for [last words](Self::with_last_words).
 pub struct PeerStream<IO> {
     tls: TlsStream<IO>,
     peer: Peer,
-    standing: Standing,
+    standing: Arc<Standing>,
+    last_words: Duration,
+    end: Ended,
+    ended: Option<PeerError>,
 }
 
 impl<IO> PeerStream<IO> {
     pub(super) fn new(tls: impl Into<TlsStream<IO>>, peer: Peer, standing: Standing) -> Self {
+        let standing = Arc::new(standing);
         Self {
             tls: tls.into(),
-            peer,
+            end: Arc::clone(&standing).ended(),
+            peer: peer.standing(Arc::clone(&standing) as _),
             standing,
+            last_words: Duration::ZERO,
+            ended: None,
         }
     }
 
@@ -34,13 +47,42 @@ impl<IO> PeerStream<IO> {
         &self.peer
     }
 
-    /// Waits until the peer's proof does not hold any more, and tells why: a certificate of its
-    /// chain has ended, or the source does not trust its authority any more.
+    /// Goes on for so long after the peer's standing has ended, for a server that wants to say so
+    /// in the words of its protocol. It is up to that server to begin nothing new.
+    #[must_use]
+    pub fn with_last_words(mut self, time: Duration) -> Self {
+        let ended = Arc::clone(&self.standing).ended();
+        self.last_words = time;
+        self.end = Box::pin(async move {
+            let why = ended.await;
+            tokio::time::sleep(time).await;
+            why
+        });
+        self
+    }
+
+    /// Waits until the peer's standing does not hold any more, and tells why. Cancel-safe.
+    pub fn proof_ended(&self) -> impl Future<Output = PeerError> + Send + Sync + use<IO> {
+        Arc::clone(&self.standing).ended()
+    }
+
+    /// Waits until nothing new should begin on this stream, and tells why. Cancel-safe.
     ///
-    /// The stream itself goes on. Whoever serves it chooses how to end it, and a peer that has got a
-    /// new certificate meanwhile may come back at once. Cancel-safe.
-    pub fn proof_ended(&self) -> impl Future<Output = VerifyError> + Send + use<IO> {
-        self.standing.clone().ended(self.peer.clone())
+    /// That is at some moment in the last tenth of the time that the peer's certificates have left
+    /// now, not the same one for all: so whoever has got new certificates meanwhile comes back in
+    /// time, and not together with everybody else.
+    pub fn parting(&self) -> impl Future<Output = Parting> + Send + Sync + use<IO> {
+        let standing = Arc::clone(&self.standing);
+        async move {
+            let end = standing.end();
+            let left = end.duration_since(standing.clock().now());
+            let before = left.unwrap_or_default().mul_f64(EARLY * jitter());
+            tokio::select! {
+                biased;
+                why = Arc::clone(&standing).ended() => Parting::Ended(why),
+                () = sleep_until(standing.clock(), end - before) => Parting::Due,
+            }
+        }
     }
 
     /// The application protocol that both sides agreed on (ALPN).
@@ -54,7 +96,49 @@ impl<IO> PeerStream<IO> {
     pub fn get_ref(&self) -> &IO {
         self.tls.get_ref().0
     }
+
+    /// Whether the end has come; if not, the reader is woken by it.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.ended.is_none()
+            && let Poll::Ready(why) = self.end.as_mut().poll(cx)
+        {
+            self.ended = Some(why);
+        }
+        self.ended.clone().map_or(Ok(()), |why| Err(refused(why)))
+    }
+
+    /// The same for the writer, who must not take the reader's place among those to be woken.
+    fn is_over(&self) -> io::Result<()> {
+        if let Some(why) = &self.ended {
+            return Err(refused(why.clone()));
+        }
+        match self.last_words.is_zero() {
+            true => self.standing.revalidate().map_err(refused),
+            false => Ok(()),
+        }
+    }
 }
+
+/// Why to part from a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is an end, and before it")]
+pub enum Parting {
+    /// Its certificates end soon.
+    Due,
+    /// It is in good standing no more.
+    Ended(PeerError),
+}
+
+fn refused(why: PeerError) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+/// From where to where in the last tenth: not at its very end, when it would be too late.
+fn jitter() -> f64 {
+    0.25 + 0.75 * fastrand::f64()
+}
+
+const EARLY: f64 = 0.1;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for PeerStream<IO> {
     fn poll_read(
@@ -62,7 +146,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for PeerStream<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_read(cx, buf)
+        if !self.standing.is_current() {
+            self.poll_end(cx)?;
+        }
+        let read = Pin::new(&mut self.tls).poll_read(cx, buf);
+        if read.is_pending() {
+            self.poll_end(cx)?;
+        }
+        read
     }
 }
 
@@ -72,6 +163,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PeerStream<IO> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.is_over()?;
         Pin::new(&mut self.tls).poll_write(cx, bytes)
     }
 
@@ -80,6 +172,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PeerStream<IO> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.is_over()?;
         Pin::new(&mut self.tls).poll_write_vectored(cx, slices)
     }
 

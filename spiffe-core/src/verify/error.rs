@@ -1,6 +1,7 @@
 //! Why a peer is not who it claims to be.
 
 use crate::TrustDomain;
+use crate::authorizer::Denied;
 use crate::x509::X509Error;
 
 /// Why a chain proves nothing.
@@ -37,4 +38,16 @@ pub enum VerifyError {
     /// There is no bundle for the peer's trust domain.
     #[error("there is no bundle for the peer's trust domain {0}")]
     UnknownTrustDomain(TrustDomain),
+}
+
+/// Why a peer that was good once is so no more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// It is who it says, and may not proceed any more.
+    #[error("the peer is not authorized any more: {0}")]
+    Denied(#[from] Denied),
+    /// Its proof does not hold any more.
+    #[error("the peer is not verified any more: {0}")]
+    Unverified(#[from] VerifyError),
 }

@@ -8,7 +8,7 @@ mod peer;
 mod wit;
 mod x509;
 
-pub use error::VerifyError;
+pub use error::{PeerError, VerifyError};
 pub use jwt::{JwtRules, VerifiedJwt, jwt};
 pub use jwt_error::{LeewayError, VerifyJwtError};
 pub use peer::{Peer, Role};
@@ -16,5 +16,7 @@ pub use peer::{Peer, Role};
 pub use wit::{VerifiedWit, VerifyProofError, WitPresented, wit};
 pub use x509::x509_peer;
 
+#[cfg(feature = "tls")]
+pub(crate) use peer::{Ended, Standing};
 #[cfg(feature = "tls")]
 pub(crate) use x509::x509_peer_with;

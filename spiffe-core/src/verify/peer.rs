@@ -1,21 +1,41 @@
 //! A peer that has proven its identity.
 
 use std::fmt;
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
 
+use super::PeerError;
 use crate::SpiffeId;
 
 /// A peer whose chain led to an authority of its own trust domain, at a time when it was valid.
 ///
 /// There is no public constructor: to hold one is to have verified one. Cheap to clone.
+///
+/// The peer of a connection can be judged again for as long as it is around:
+/// [`revalidate`](Self::revalidate). One that [`x509_peer`](super::x509_peer) gave was judged for
+/// the moment that it was asked about.
 #[derive(Clone)]
 pub struct Peer {
     proof: Arc<Proof>,
     generation: u64,
+    standing: Option<Arc<dyn Standing>>,
 }
+
+/// What judges the peer of a connection again.
+pub(crate) trait Standing: Send + Sync {
+    /// Judges again where anything has changed.
+    fn revalidate(&self) -> Result<(), PeerError>;
+
+    /// Waits until the peer is good no more.
+    fn ended(self: Arc<Self>) -> Ended;
+}
+
+/// The end of a peer's good standing.
+pub(crate) type Ended = Pin<Box<dyn Future<Output = PeerError> + Send + Sync>>;
 
 struct Proof {
     id: SpiffeId,
@@ -51,6 +71,7 @@ impl Peer {
         Self {
             proof: Arc::new(proof),
             generation: 0,
+            standing: None,
         }
     }
 
@@ -58,6 +79,15 @@ impl Peer {
     #[cfg(feature = "tls")]
     pub(crate) fn judged_at(self, generation: u64) -> Self {
         Self { generation, ..self }
+    }
+
+    /// The same proof, which `standing` judges again.
+    #[cfg(feature = "tls")]
+    pub(crate) fn standing(self, standing: Arc<dyn Standing>) -> Self {
+        Self {
+            standing: Some(standing),
+            ..self
+        }
     }
 
     /// The identity.
@@ -89,6 +119,30 @@ impl Peer {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Judges the peer of a connection again, with the trust, the policy and the time of now. Where
+    /// nothing has changed that is a comparison; otherwise its chain is verified and its authorizer
+    /// asked. Who was turned away once stays so: the connection is to end.
+    ///
+    /// # Errors
+    ///
+    /// Why it is good no more.
+    pub fn revalidate(&self) -> Result<(), PeerError> {
+        match &self.standing {
+            Some(standing) => standing.revalidate(),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until [`revalidate`](Self::revalidate) would turn the peer away, and tells why: a
+    /// certificate of its chain has ended, its authority is not trusted any more, or the policy
+    /// changed. Cancel-safe. Without a connection there is nothing to wait for.
+    pub fn ended(&self) -> impl Future<Output = PeerError> + Send + Sync + use<> {
+        match &self.standing {
+            Some(standing) => Arc::clone(standing).ended(),
+            None => Box::pin(pending()),
+        }
     }
 }
 
