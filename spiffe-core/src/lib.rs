@@ -26,7 +26,7 @@
 //!
 //! # What is where
 //!
-//! * Names: [`SpiffeId`], [`TrustDomain`].
+//! * Names: [`SpiffeId`], [`TrustDomain`], [`IdPattern`].
 //! * Documents: [`X509Svid`] and what it is made of in [`x509`], [`JwtSvid`] and what it is made of in
 //!   [`jwt`]; [`TrustBundle`] and [`BundleSet`], read from and written to JSON.
 //! * Proofs: [`verify`] makes a [`Peer`] of a certificate chain and a [`VerifiedJwt`] of a token, and
@@ -73,7 +73,7 @@ pub mod workload_api;
 pub mod x509;
 
 pub use bundle::{BundleSet, TrustBundle};
-pub use id::{IdError, SpiffeId, TrustDomain};
+pub use id::{IdError, IdPattern, PatternError, SpiffeId, TrustDomain};
 pub use jwt::JwtSvid;
 pub use snapshot::IdentitySnapshot;
 #[cfg(feature = "source")]

@@ -6,6 +6,7 @@
 
 mod error;
 mod path;
+mod pattern;
 #[cfg(feature = "serde")]
 mod serde;
 mod text;
@@ -18,6 +19,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 pub use error::IdError;
+pub use pattern::{IdPattern, PatternError};
 pub use trust_domain::TrustDomain;
 
 use text::Text;
@@ -135,10 +137,35 @@ impl SpiffeId {
 /// let id = spiffe_core::spiffe_id!("spiffe://example.org/billing");
 /// assert_eq!(id.path(), "/billing");
 /// ```
+///
+/// What is no SPIFFE ID does not compile:
+///
+/// ```compile_fail,E0080
+/// let id = spiffe_core::spiffe_id!("spiffe://Example.org/billing");
+/// ```
 #[macro_export]
 macro_rules! spiffe_id {
     ($text:literal) => {
         const { $crate::SpiffeId::from_static($text) }
+    };
+}
+
+/// A [`TrustDomain`] from a literal, checked when the program is compiled.
+///
+/// ```
+/// let domain = spiffe_core::trust_domain!("example.org");
+/// assert_eq!(domain.as_str(), "example.org");
+/// ```
+///
+/// What is not the name of a trust domain does not compile:
+///
+/// ```compile_fail,E0080
+/// let domain = spiffe_core::trust_domain!("spiffe://example.org");
+/// ```
+#[macro_export]
+macro_rules! trust_domain {
+    ($name:literal) => {
+        const { $crate::TrustDomain::from_static($name) }
     };
 }
 

@@ -1,0 +1,131 @@
+//! Authorization: may this verified peer proceed?
+//!
+//! An authorizer runs after verification, never instead of it. There is no default one: whoever
+//! builds a server or a client says whom to talk to.
+//!
+//! ```
+//! use spiffe_core::authorizer::{Authorizer, AuthorizerExt, exactly, pattern};
+//! use spiffe_core::{PatternError, spiffe_id};
+//!
+//! fn policy() -> Result<impl Authorizer, PatternError> {
+//!     let web = pattern("spiffe://example.org/ns/*/sa/web".parse()?);
+//!     let admin = exactly(spiffe_id!("spiffe://ops.example/admin"));
+//!     let guest = exactly(spiffe_id!("spiffe://example.org/ns/guest/sa/web"));
+//!     Ok(web.and(guest.not()).or(admin))
+//! }
+//! # policy().unwrap();
+//! ```
+
+mod combine;
+mod denied;
+#[cfg(test)]
+mod tests;
+mod who;
+
+use std::sync::Arc;
+
+pub use denied::{Denied, Expected};
+
+use crate::verify::Peer;
+use crate::{IdPattern, SpiffeId, TrustDomain};
+use combine::{And, AnyOf, Not, Or};
+use who::Who;
+
+/// Decides whether a verified peer may proceed. Any function of this form is one, too.
+pub trait Authorizer: Send + Sync + 'static {
+    /// Lets the peer pass, or tells why not.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`], where the peer may not proceed.
+    fn authorize(&self, peer: &Peer) -> Result<(), Denied>;
+
+    /// Whom it lets pass, for who reads the log.
+    fn expected(&self) -> Expected {
+        Expected::Told("whom the program lets pass".to_owned())
+    }
+}
+
+impl<F: Fn(&Peer) -> Result<(), Denied> + Send + Sync + 'static> Authorizer for F {
+    fn authorize(&self, peer: &Peer) -> Result<(), Denied> {
+        self(peer)
+    }
+}
+
+impl Authorizer for Box<dyn Authorizer> {
+    fn authorize(&self, peer: &Peer) -> Result<(), Denied> {
+        (**self).authorize(peer)
+    }
+
+    fn expected(&self) -> Expected {
+        (**self).expected()
+    }
+}
+
+impl Authorizer for Arc<dyn Authorizer> {
+    fn authorize(&self, peer: &Peer) -> Result<(), Denied> {
+        (**self).authorize(peer)
+    }
+
+    fn expected(&self) -> Expected {
+        (**self).expected()
+    }
+}
+
+/// Authorizers made of others.
+pub trait AuthorizerExt: Authorizer + Sized {
+    /// Lets pass whom both let pass; the first denial is the one that is told.
+    fn and(self, other: impl Authorizer) -> impl Authorizer {
+        And(self, other)
+    }
+
+    /// Lets pass whom this or the other lets pass.
+    fn or(self, other: impl Authorizer) -> impl Authorizer {
+        Or(self, other)
+    }
+
+    /// Lets pass whom this one does not. By itself it lets pass a lot of peers, and all of other
+    /// trust domains: use it with [`and`](Self::and).
+    fn not(self) -> impl Authorizer {
+        Not(self)
+    }
+}
+
+impl<A: Authorizer> AuthorizerExt for A {}
+
+/// Lets this one ID pass.
+pub fn exactly(id: SpiffeId) -> impl Authorizer {
+    one_of([id])
+}
+
+/// Lets these IDs pass.
+pub fn one_of(ids: impl IntoIterator<Item = SpiffeId>) -> impl Authorizer {
+    Who::OneOf(ids.into_iter().collect())
+}
+
+/// Lets this ID pass, and all below it by whole segments: `spiffe://td/web` has
+/// `spiffe://td/web/1` below it, and not `spiffe://td/web-1`.
+pub fn prefix(id: SpiffeId) -> impl Authorizer {
+    Who::Within(id)
+}
+
+/// Lets all IDs pass that the pattern matches.
+pub fn pattern(pattern: IdPattern) -> impl Authorizer {
+    Who::Matching(pattern)
+}
+
+/// Lets every member of this trust domain pass.
+pub fn member_of(trust_domain: TrustDomain) -> impl Authorizer {
+    Who::MemberOf(trust_domain)
+}
+
+/// Lets pass whom one of these lets pass.
+pub fn any_of(authorizers: impl IntoIterator<Item = Box<dyn Authorizer>>) -> impl Authorizer {
+    AnyOf(authorizers.into_iter().collect())
+}
+
+/// Lets every verified peer pass, of whatever trust domain there is a bundle for. Write it out only
+/// where that is meant.
+pub fn anyone() -> impl Authorizer {
+    Who::Anyone
+}
