@@ -79,7 +79,7 @@ pub use snapshot::IdentitySnapshot;
 #[cfg(feature = "source")]
 pub use source::IdentitySource;
 #[cfg(feature = "workload-api")]
-pub use source::X509Source;
+pub use source::{BundleSource, JwtSource, X509Source};
 #[cfg(feature = "tls")]
 pub use tls::SourceExt;
 pub use verify::{Peer, VerifiedJwt};

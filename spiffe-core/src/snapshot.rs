@@ -1,7 +1,7 @@
 //! The identities and the bundles of one moment: taken together, replaced together.
 
 use crate::bundle::BundleSet;
-use crate::x509::X509Svid;
+use crate::x509::{Crl, X509Svid};
 
 /// What a source knows at one moment. Immutable.
 ///
@@ -11,6 +11,7 @@ use crate::x509::X509Svid;
 pub struct IdentitySnapshot {
     svids: Vec<X509Svid>,
     bundles: BundleSet,
+    crls: Vec<Crl>,
     generation: u64,
 }
 
@@ -21,8 +22,28 @@ impl IdentitySnapshot {
         Self {
             svids,
             bundles,
+            crls: Vec::new(),
             generation: 0,
         }
+    }
+
+    /// The snapshot with these revocation lists.
+    #[must_use]
+    pub fn with_crls(self, crls: Vec<Crl>) -> Self {
+        Self { crls, ..self }
+    }
+
+    /// The snapshot with only those of its SVIDs that are meant, in their order.
+    #[must_use]
+    pub fn with_only(mut self, meant: impl Fn(&X509Svid) -> bool) -> Self {
+        self.svids.retain(meant);
+        self
+    }
+
+    /// The snapshot without any SVID. Peers can still be verified.
+    #[must_use]
+    pub fn without_svids(self) -> Self {
+        self.with_only(|_| false)
     }
 
     /// The default SVID: the first one (SPIFFE Workload API section 8).
@@ -41,6 +62,12 @@ impl IdentitySnapshot {
     #[must_use]
     pub fn bundles(&self) -> &BundleSet {
         &self.bundles
+    }
+
+    /// The revocation lists that came along. No peer is judged by them.
+    #[must_use]
+    pub fn crls(&self) -> &[Crl] {
+        &self.crls
     }
 
     /// Which snapshot of its source this is; counts from 1.

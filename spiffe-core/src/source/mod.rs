@@ -1,6 +1,26 @@
 //! Sources: those who always have a snapshot.
+//!
+//! * [`X509Source`]: identities and bundles from the Workload API;
+//! * [`BundleSource`]: bundles from there, for those who have no identity;
+//! * [`JwtSource`]: tokens from there, and the bundles to verify those of others with;
+//! * [`SnapshotCell`]: whatever its owner publishes.
+//!
+//! [`IdentityView`] shows one identity of a source that has many.
 
+#[cfg(feature = "workload-api")]
+mod builder;
+#[cfg(feature = "workload-api")]
+mod bundles;
 mod cell;
+#[cfg(feature = "workload-api")]
+mod error;
+#[cfg(feature = "workload-api")]
+mod health;
+#[cfg(feature = "workload-api")]
+mod jwt;
+mod pick;
+#[cfg(feature = "workload-api")]
+mod upkeep;
 #[cfg(feature = "workload-api")]
 mod x509;
 
@@ -8,11 +28,26 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+#[cfg(feature = "workload-api")]
+use self::upkeep::TooLate;
+#[cfg(feature = "workload-api")]
+use crate::bundle::BundleSet;
 use crate::snapshot::IdentitySnapshot;
 
+#[cfg(feature = "workload-api")]
+pub use builder::SourceBuilder;
+#[cfg(feature = "workload-api")]
+pub use bundles::{BundleSource, BundleSourceBuilder};
 pub use cell::SnapshotCell;
 #[cfg(feature = "workload-api")]
-pub use x509::{SourceError, X509Source, X509SourceBuilder};
+pub use error::SourceError;
+#[cfg(feature = "workload-api")]
+pub use health::Health;
+#[cfg(feature = "workload-api")]
+pub use jwt::{JwtSource, JwtSourceBuilder, JwtSourceError};
+pub use pick::{IdentityView, by_hint, by_id};
+#[cfg(feature = "workload-api")]
+pub use x509::{X509Source, X509SourceBuilder};
 
 /// Something that always has a snapshot to show.
 pub trait IdentitySource: Send + Sync + 'static {
@@ -41,5 +76,22 @@ impl<S: IdentitySource + ?Sized> IdentitySource for Arc<S> {
 
     fn generation(&self) -> u64 {
         (**self).generation()
+    }
+}
+
+/// Publishes bundles, and tells whether there are any.
+#[cfg(feature = "workload-api")]
+fn publish_bundles(cell: &SnapshotCell, bundles: BundleSet) -> bool {
+    let any = bundles.iter().next().is_some();
+    cell.publish(IdentitySnapshot::new(Vec::new(), bundles));
+    any
+}
+
+#[cfg(feature = "workload-api")]
+fn no_bundle(late: TooLate) -> SourceError {
+    SourceError::NoBundle {
+        endpoint: late.endpoint,
+        waited: late.waited,
+        source: late.source,
     }
 }

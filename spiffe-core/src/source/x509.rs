@@ -1,21 +1,17 @@
 //! The source that the Workload API keeps up to date.
 
 use std::fmt;
-use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::error;
 
-use super::{IdentitySource, SnapshotCell};
-use crate::clock::{Clock, SystemClock};
+use super::builder::SourceBuilder;
+use super::upkeep::{Progress, Upkeep};
+use super::{Health, IdentitySource, IdentityView, SnapshotCell, SourceError};
 use crate::snapshot::IdentitySnapshot;
-use crate::workload_api::{
-    Endpoint, EndpointError, News, WorkloadApiClient, WorkloadApiError, follow,
-};
+use crate::workload_api::X509Identities;
+use crate::x509::X509Svid;
 
 /// Identities from the Workload API, always the latest.
 ///
@@ -25,10 +21,16 @@ use crate::workload_api::{
 ///
 /// Clones share one watch. It ends with the last of them.
 #[derive(Clone)]
-pub struct X509Source {
+pub struct X509Source(Arc<Inner>);
+
+struct Inner {
     cell: Arc<SnapshotCell>,
-    tasks: Arc<Mutex<JoinSet<()>>>,
+    upkeep: Upkeep,
+    passed_over: Arc<AtomicUsize>,
 }
+
+/// Settings of an [`X509Source`].
+pub type X509SourceBuilder = SourceBuilder<X509Source>;
 
 impl X509Source {
     /// A source of the API that `SPIFFE_ENDPOINT_SOCKET` names. Waits for the first identity, but
@@ -41,189 +43,147 @@ impl X509Source {
         Self::builder().connect().await
     }
 
+    /// The same without waiting: until the first identity comes, handshakes that need one fail.
+    /// [`ready`](Self::ready) waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no endpoint.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn connect_lazy() -> Result<Self, SourceError> {
+        Self::builder().connect_lazy()
+    }
+
     /// A source with settings of its own.
     pub fn builder() -> X509SourceBuilder {
-        X509SourceBuilder {
-            endpoint: None,
-            initial_timeout: INITIAL_TIMEOUT,
-            clock: Arc::new(SystemClock),
+        SourceBuilder::new()
+    }
+
+    /// Waits until there is an identity, but no longer than the source was told to wait for its first
+    /// one. At once where there is one already.
+    ///
+    /// # Errors
+    ///
+    /// Where no identity comes in time, or none will come.
+    pub async fn ready(&self) -> Result<(), SourceError> {
+        let passed_over = || self.0.passed_over.load(Ordering::Relaxed);
+        let waiting = self.0.upkeep.ready(|late| match passed_over() {
+            0 => SourceError::NoIdentity {
+                endpoint: late.endpoint,
+                waited: late.waited,
+                source: late.source,
+            },
+            others => SourceError::NotPicked {
+                endpoint: late.endpoint,
+                waited: late.waited,
+                others,
+            },
+        });
+        waiting.await
+    }
+
+    /// How the source is doing.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let Progress {
+            ready,
+            stopped,
+            updated_at,
+            trouble,
+        } = self.0.upkeep.progress();
+        let snapshot = self.snapshot();
+        Health {
+            ready,
+            stopped,
+            generation: snapshot.generation(),
+            updated_at,
+            next_expiry: snapshot.svids().iter().map(X509Svid::not_after).min(),
+            last_error: trouble,
         }
+    }
+
+    /// The source seen by some of its identities, so that one source serves them all:
+    /// `source.with_identity(by_hint("internal"))`.
+    pub fn with_identity(
+        &self,
+        meant: impl Fn(&X509Svid) -> bool + Send + Sync + 'static,
+    ) -> IdentityView<Self> {
+        IdentityView::new(self.clone(), meant)
     }
 
     /// Ends the watch, for all clones, and waits until it is over. They keep their last snapshot.
     pub async fn shutdown(self) {
-        let mut tasks = {
-            // A poisoned lock still holds the tasks, and they are to end all the same.
-            let mut held = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            mem::take(&mut *held)
-        };
-        tasks.shutdown().await;
+        self.0.upkeep.shutdown().await;
     }
-}
-
-impl IdentitySource for X509Source {
-    fn snapshot(&self) -> Arc<IdentitySnapshot> {
-        self.cell.snapshot()
-    }
-
-    fn subscribe(&self) -> watch::Receiver<u64> {
-        self.cell.subscribe()
-    }
-
-    fn generation(&self) -> u64 {
-        self.cell.generation()
-    }
-}
-
-impl fmt::Debug for X509Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("X509Source")
-            .field("cell", &self.cell)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Settings of an [`X509Source`].
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct X509SourceBuilder {
-    endpoint: Option<Endpoint>,
-    initial_timeout: Duration,
-    clock: Arc<dyn Clock>,
 }
 
 impl X509SourceBuilder {
-    /// Where the API is. Without it, the environment is asked.
-    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
-        self.endpoint = Some(endpoint);
-        self
-    }
-
-    /// How long to wait for the first identity; 30 seconds without it.
-    pub fn initial_timeout(mut self, limit: Duration) -> Self {
-        self.initial_timeout = limit;
-        self
-    }
-
-    /// Where the time of day comes from.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
     /// Waits for the first identity.
     ///
     /// # Errors
     ///
     /// Where there is no endpoint, or no identity comes in time.
     pub async fn connect(self) -> Result<X509Source, SourceError> {
-        let endpoint = self.endpoint.map_or_else(Endpoint::from_env, Ok)?;
-        let client = WorkloadApiClient::new(endpoint.clone()).with_clock(Arc::clone(&self.clock));
+        let source = self.connect_lazy()?;
+        source.ready().await?;
+        Ok(source)
+    }
+
+    /// Does not wait for the first identity.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no endpoint.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn connect_lazy(self) -> Result<X509Source, SourceError> {
+        let client = self.client()?;
         let cell = Arc::new(SnapshotCell::new(IdentitySnapshot::default()));
-        let progress = watch::Sender::new(Progress::default());
-        let mut heard = progress.subscribe();
-
-        let mut tasks = JoinSet::new();
-        tasks.spawn(keep(client, self.clock, Arc::clone(&cell), progress));
-        let source = X509Source {
-            cell,
-            tasks: Arc::new(Mutex::new(tasks)),
-        };
-
-        let settled = timeout(self.initial_timeout, heard.wait_for(Progress::is_settled));
-        let settled = settled.await.is_ok();
-        let progress = heard.borrow().clone();
-        match progress {
-            Progress { ready: true, .. } => Ok(source),
-            Progress {
-                trouble: Some(source),
-                ..
-            } if settled => Err(SourceError::Refused { endpoint, source }),
-            Progress { trouble, .. } => Err(SourceError::NoIdentity {
-                endpoint,
-                waited: self.initial_timeout,
-                source: trouble,
-            }),
-        }
-    }
-}
-
-/// How far the watch has come.
-#[derive(Debug, Clone, Default)]
-struct Progress {
-    ready: bool,
-    stopped: bool,
-    trouble: Option<Arc<WorkloadApiError>>,
-}
-
-impl Progress {
-    fn is_settled(&self) -> bool {
-        self.ready || self.stopped
-    }
-}
-
-/// Keeps the cell up to date until it cannot be helped.
-async fn keep(
-    client: WorkloadApiClient,
-    clock: Arc<dyn Clock>,
-    cell: Arc<SnapshotCell>,
-    progress: watch::Sender<Progress>,
-) {
-    let endpoint = client.endpoint().clone();
-    let tell = |news| match news {
-        News::Snapshot(snapshot) => {
+        let passed_over = Arc::new(AtomicUsize::new(0));
+        let (shown, counted, pick) = (Arc::clone(&cell), Arc::clone(&passed_over), self.pick);
+        let publish = move |snapshot: IdentitySnapshot| {
+            let all = snapshot.svids().len();
+            let snapshot = match &pick {
+                Some(meant) => snapshot.with_only(|svid| meant(svid)),
+                None => snapshot,
+            };
             let ready = snapshot.svid().is_some();
-            cell.publish(snapshot);
-            progress.send_modify(|progress| progress.ready |= ready);
-        }
-        News::Trouble(error) => {
-            progress.send_modify(|progress| progress.trouble = Some(Arc::new(error)));
-        }
-    };
-    let error = follow(client, clock, fastrand::u64(..), tell).await;
-    error!(%endpoint, %error, "Workload API watch stopped for good");
-    progress.send_modify(|progress| {
-        progress.stopped = true;
-        progress.trouble = Some(Arc::new(error));
-    });
+            counted.store(all - snapshot.svids().len(), Ordering::Relaxed);
+            shown.publish(snapshot);
+            ready
+        };
+        let upkeep = Upkeep::start::<X509Identities>(client, self.settings, self.patience, publish);
+        Ok(X509Source(Arc::new(Inner {
+            cell,
+            upkeep,
+            passed_over,
+        })))
+    }
 }
 
-/// Why there is no source.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SourceError {
-    /// It is not known where the Workload API is.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
-    /// No identity came in time.
-    #[error(
-        "no identity from {endpoint} within {waited:?}: check that the agent runs and listens there, \
-         and that a registration entry matches this workload; {}",
-        last_error(source.as_deref())
-    )]
-    NoIdentity {
-        /// Where it was asked for.
-        endpoint: Endpoint,
-        /// How long.
-        waited: Duration,
-        /// What went wrong last.
-        source: Option<Arc<WorkloadApiError>>,
-    },
-    /// The Workload API does not understand the question, so it is not asked again.
-    #[error("{endpoint} serves no identities: check that an agent listens there; {source}")]
-    Refused {
-        /// Where it was asked for.
-        endpoint: Endpoint,
-        /// What it answered.
-        source: Arc<WorkloadApiError>,
-    },
+impl IdentitySource for X509Source {
+    fn snapshot(&self) -> Arc<IdentitySnapshot> {
+        self.0.cell.snapshot()
+    }
+
+    fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.cell.subscribe()
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.cell.generation()
+    }
 }
 
-fn last_error(trouble: Option<&WorkloadApiError>) -> String {
-    trouble.map_or_else(
-        || "it has not answered".to_owned(),
-        |error| format!("the last error was: {error}"),
-    )
+impl fmt::Debug for X509Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("X509Source")
+            .field("cell", &self.0.cell)
+            .finish_non_exhaustive()
+    }
 }
-
-const INITIAL_TIMEOUT: Duration = Duration::from_secs(30);

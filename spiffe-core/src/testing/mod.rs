@@ -11,4 +11,4 @@ mod workload_api;
 pub use authority::{SvidDraft, TestAuthority};
 pub use clock::TestClock;
 pub use token::TokenDraft;
-pub use workload_api::{FakeWorkloadApi, message};
+pub use workload_api::{FakeWorkloadApi, Rpc, message};

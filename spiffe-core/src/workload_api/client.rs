@@ -1,41 +1,35 @@
 //! The client: a connection of its own for each call, so that nothing outlives the stream it serves.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tonic::Request;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Request, Streaming};
 use tower::service_fn;
-use tracing::warn;
-use zeroize::Zeroize;
 
-use super::decode::{self, Decoded};
-use super::{Endpoint, WorkloadApiError};
+use super::{Endpoint, Limits, WorkloadApiError};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
-use crate::proto::workload::{X509svidRequest, X509svidResponse};
-use crate::snapshot::IdentitySnapshot;
 
 /// A client of the Workload API. Cheap to clone; it connects when it is asked something.
 #[derive(Debug, Clone)]
 pub struct WorkloadApiClient {
     endpoint: Endpoint,
+    limits: Limits,
     clock: Arc<dyn Clock>,
 }
 
 impl WorkloadApiClient {
-    /// The most bytes that one message may have.
-    pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
-
     /// A client of the API at `endpoint`.
     #[must_use]
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
+            limits: Limits::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -55,52 +49,44 @@ impl WorkloadApiClient {
         Self { clock, ..self }
     }
 
+    /// The same client that reads as much as these limits say.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Where it connects to.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The identities and bundles of this moment.
-    ///
-    /// # Errors
-    ///
-    /// Where the API cannot be reached, refuses, or sends no identity that can be used.
-    pub async fn fetch_x509(&self) -> Result<IdentitySnapshot, WorkloadApiError> {
-        self.watch_x509().await?.next().await
-    }
-
-    /// A watch of the identities and bundles. It ends when the connection does;
-    /// [`X509Source`](crate::source::X509Source) is one that does not.
-    ///
-    /// # Errors
-    ///
-    /// Where the API cannot be reached, or refuses.
-    pub async fn watch_x509(&self) -> Result<X509Watch, WorkloadApiError> {
-        self.watch_x509_from(IdentitySnapshot::default()).await
-    }
-
-    /// A watch that goes on from what is known already.
-    pub(super) async fn watch_x509_from(
+    /// The API, connected to for one call.
+    pub(super) async fn service(
         &self,
-        latest: IdentitySnapshot,
-    ) -> Result<X509Watch, WorkloadApiError> {
-        let mut request = Request::new(X509svidRequest {});
-        // It keeps requests out that a workload was tricked into (SPIFFE Workload Endpoint section 3).
-        request
-            .metadata_mut()
-            .insert("workload.spiffe.io", MetadataValue::from_static("true"));
-        let messages = SpiffeWorkloadApiClient::new(self.connect().await?)
-            .max_decoding_message_size(Self::MAX_MESSAGE)
-            .fetch_x509svid(request)
-            .await
-            .map_err(refused)?
-            .into_inner();
-        Ok(X509Watch {
-            messages,
-            latest,
-            clock: Arc::clone(&self.clock),
-        })
+    ) -> Result<SpiffeWorkloadApiClient<Channel>, WorkloadApiError> {
+        let channel = self.connect().await?;
+        Ok(SpiffeWorkloadApiClient::new(channel).max_decoding_message_size(self.limits.message()))
+    }
+
+    /// Waits for an answer that is to come at once.
+    pub(super) async fn prompt<T>(
+        &self,
+        answer: impl Future<Output = Result<T, WorkloadApiError>>,
+    ) -> Result<T, WorkloadApiError> {
+        let silent = |_| WorkloadApiError::Silent {
+            endpoint: self.endpoint.clone(),
+            waited: ANSWER_TIMEOUT,
+        };
+        timeout(ANSWER_TIMEOUT, answer).await.map_err(silent)?
     }
 
     async fn connect(&self) -> Result<Channel, WorkloadApiError> {
@@ -127,55 +113,22 @@ impl WorkloadApiClient {
     }
 }
 
-/// The messages of one stream, each read into a snapshot.
-pub struct X509Watch {
-    messages: Streaming<X509svidResponse>,
-    latest: IdentitySnapshot,
-    clock: Arc<dyn Clock>,
+/// A request with the header that every request has: it keeps those out that a workload was tricked
+/// into (SPIFFE Workload Endpoint section 3).
+pub(super) fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("workload.spiffe.io", MetadataValue::from_static("true"));
+    request
 }
 
-impl X509Watch {
-    /// The next snapshot; the first one comes at once. It replaces the one before it, except for
-    /// what came with a flaw: an SVID that cannot be used leaves the old one in place. Cancel-safe.
-    ///
-    /// # Errors
-    ///
-    /// [`Unusable`](WorkloadApiError::Unusable) where a message brought no identity, and then more
-    /// may come. After any other error the stream is over.
-    pub async fn next(&mut self) -> Result<IdentitySnapshot, WorkloadApiError> {
-        let Decoded { snapshot, flaws } = self.decoded().await?;
-        match (snapshot.svids(), flaws.into_iter().next()) {
-            ([], Some(flaw)) => Err(flaw.into()),
-            _ => Ok(snapshot),
-        }
-    }
-
-    /// The next snapshot, also where there is no SVID in it, with what was left out.
-    pub(super) async fn decoded(&mut self) -> Result<Decoded, WorkloadApiError> {
-        let message = self.messages.message().await.map_err(refused)?;
-        let mut message = message.ok_or(WorkloadApiError::Ended)?;
-        let decoded = decode::x509(&message, &self.latest, self.clock.now());
-        // The keys live on in the SVIDs, which wipe them as well.
-        for svid in &mut message.svids {
-            svid.x509_svid_key.zeroize();
-        }
-        let decoded = decoded?;
-        for flaw in &decoded.flaws {
-            warn!(error = %flaw, "part of a Workload API message ignored");
-        }
-        self.latest = decoded.snapshot.clone();
-        Ok(decoded)
-    }
+pub(super) fn refused(status: tonic::Status) -> WorkloadApiError {
+    WorkloadApiError::Refused(Box::new(status))
 }
 
-impl fmt::Debug for X509Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("X509Watch")
-            .field("latest", &self.latest)
-            .finish_non_exhaustive()
-    }
-}
-
+/// How long an answer may take that is not a stream.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// After how much silence the other end is asked whether it is still there: an agent behind `tcp`
 /// may be gone without a word. Servers written in Go, as SPIRE's agent is, take a ping more often
 /// than every five minutes for abuse.
@@ -183,14 +136,10 @@ const PING_AFTER: Duration = Duration::from_secs(6 * 60);
 /// How long it may take to answer that.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-fn refused(status: tonic::Status) -> WorkloadApiError {
-    WorkloadApiError::Refused(Box::new(status))
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -203,5 +152,15 @@ mod tests {
         let why = fetched.unwrap().unwrap_err();
         assert!(matches!(why, WorkloadApiError::Refused(_)), "{why}");
         assert_eq!(begin.elapsed(), PING_AFTER + PING_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_come_is_not_awaited_for_long() {
+        let (answerer, _held) = mpsc::unbounded_channel();
+        let client = WorkloadApiClient::new(Endpoint::memory(answerer));
+        let begin = Instant::now();
+        let why = client.fetch_jwt_svids(["db"], None).await.unwrap_err();
+        assert_eq!(begin.elapsed(), ANSWER_TIMEOUT);
+        assert_eq!(why.to_string(), "memory has not answered within 30s");
     }
 }

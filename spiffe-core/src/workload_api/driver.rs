@@ -3,61 +3,83 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::Code;
 use tracing::{debug, warn};
 
 use super::decode::Decoded;
-use super::session::{Action, Break, Event, Session, State};
-use super::{WorkloadApiClient, WorkloadApiError, X509Watch};
+use super::session::{Action, Event, Session, State};
+use super::{Feed, Flaw, WhenDenied, WorkloadApiClient, WorkloadApiError, codes};
 use crate::backoff::Backoff;
 use crate::clock::{self, Clock};
-use crate::snapshot::IdentitySnapshot;
 
 /// What a watch has to tell.
-pub(crate) enum News {
-    /// There is another snapshot.
-    Snapshot(IdentitySnapshot),
-    /// Something went wrong, and is tried again.
+pub(crate) enum News<T> {
+    /// What is known is another thing now.
+    Update(T),
+    /// Something went wrong, or with a part of what was just told.
     Trouble(WorkloadApiError),
 }
 
+/// How a watch goes about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) when_denied: WhenDenied,
+    /// The ceiling of the first wait, and that of the longest one.
+    pub(crate) waits: (Duration, Duration),
+}
+
+impl Settings {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            when_denied: WhenDenied::default(),
+            waits: (MIN_WAIT, MAX_WAIT),
+        }
+    }
+}
+
 /// Watches for good and tells the news. It returns only when trying again cannot help.
-pub(crate) async fn follow(
+pub(crate) async fn follow<F: Feed>(
     client: WorkloadApiClient,
-    clock: Arc<dyn Clock>,
-    seed: u64,
-    tell: impl FnMut(News) + Send,
+    settings: Settings,
+    tell: impl FnMut(News<F::State>) + Send,
 ) -> WorkloadApiError {
-    let driver = Driver {
+    let (min, max) = settings.waits;
+    let backoff = Backoff::new(min, max, fastrand::u64(..));
+    let driver = Driver::<F, _> {
         client,
-        clock,
-        watch: None,
-        latest: IdentitySnapshot::default(),
+        clock: settings.clock,
+        stream: None,
+        latest: F::State::default(),
         tell,
     };
     driver
-        .run(Session::new(Backoff::new(MIN_WAIT, MAX_WAIT, seed)))
+        .run(Session::new(backoff, settings.when_denied))
         .await
 }
 
-struct Driver<T> {
+struct Driver<F: Feed, T> {
     client: WorkloadApiClient,
     clock: Arc<dyn Clock>,
-    watch: Option<X509Watch>,
-    latest: IdentitySnapshot,
+    stream: Option<F::Stream>,
+    latest: F::State,
     tell: T,
 }
 
-impl<T: FnMut(News) + Send> Driver<T> {
+impl<F: Feed, T: FnMut(News<F::State>) + Send> Driver<F, T> {
     async fn run(mut self, mut session: Session) -> WorkloadApiError {
         loop {
-            let (event, trouble) = match self.wait(session.state()).await {
-                Ok(event) => (event, None),
-                Err(error) => (event_of(&error), Some(error)),
+            let heard = self.wait(session.state()).await;
+            let (event, flaw, trouble) = match heard {
+                Ok((event, flaw)) => (event, flaw, None),
+                Err(error) => (event_of(&error), None, Some(error)),
             };
             let action = session.handle(event, self.clock.now());
             if let Some(action) = action {
                 self.act(action);
+            }
+            if let Some(flaw) = flaw {
+                (self.tell)(News::Trouble(flaw.into()));
             }
             match trouble {
                 Some(error) if session.state() == State::Stopped => return error,
@@ -67,62 +89,55 @@ impl<T: FnMut(News) + Send> Driver<T> {
         }
     }
 
-    async fn wait(&mut self, state: State) -> Result<Event, WorkloadApiError> {
-        match (state, &mut self.watch) {
-            (State::Live, Some(watch)) => {
-                let Decoded { snapshot, flaws } = watch.decoded().await?;
-                if let ([], Some(flaw)) = (snapshot.svids(), flaws.into_iter().next()) {
-                    (self.tell)(News::Trouble(flaw.into()));
-                }
-                Ok(Event::Update(snapshot))
+    async fn wait(&mut self, state: State) -> Result<Heard<F::State>, WorkloadApiError> {
+        match (state, &mut self.stream) {
+            (State::Live, Some(stream)) => {
+                let Decoded { value, flaws } = F::next(stream).await?;
+                Ok((Event::Update(value), flaws.into_iter().next()))
             }
             (State::Connecting, _) => {
-                self.watch = None;
-                self.watch = Some(self.client.watch_x509_from(self.latest.clone()).await?);
-                Ok(Event::Opened)
+                self.stream = None;
+                self.stream = Some(F::open(&self.client, &self.latest).await?);
+                Ok((Event::Opened, None))
             }
             (State::Waiting { until }, _) => {
                 // The connection is not kept open meanwhile.
-                self.watch = None;
+                self.stream = None;
                 clock::sleep_until(&*self.clock, until).await;
-                Ok(Event::TimerFired)
+                Ok((Event::TimerFired, None))
             }
             // The machine is live only after `Opened`, and nobody waits once it has stopped.
             (State::Live | State::Stopped, _) => Err(WorkloadApiError::Ended),
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action<F::State>) {
         self.latest = match action {
-            Action::Publish(snapshot) => snapshot,
-            Action::Withdraw if self.latest.svids().is_empty() => return,
+            Action::Publish(latest) => latest,
+            Action::Withdraw if F::is_void(&self.latest) => return,
             Action::Withdraw => {
-                warn!(endpoint = %self.client.endpoint(), "identities withdrawn");
-                IdentitySnapshot::new(Vec::new(), self.latest.bundles().clone())
+                warn!(endpoint = %self.client.endpoint(), what = F::WHAT, "withdrawn");
+                F::withdrawn(&self.latest)
             }
         };
-        debug!(svids = self.latest.svids().len(), "identities updated");
-        (self.tell)(News::Snapshot(self.latest.clone()));
+        debug!(what = F::WHAT, "updated by the Workload API");
+        (self.tell)(News::Update(self.latest.clone()));
     }
 
     fn report(&mut self, error: WorkloadApiError) {
-        warn!(endpoint = %self.client.endpoint(), %error, "Workload API failed, will try again");
+        warn!(endpoint = %self.client.endpoint(), what = F::WHAT, %error, "Workload API failed, will try again");
         (self.tell)(News::Trouble(error));
     }
 }
 
-fn event_of(error: &WorkloadApiError) -> Event {
-    let code = match error {
-        WorkloadApiError::Unusable(_) => return Event::Unusable,
-        WorkloadApiError::Refused(status) => status.code(),
-        _ => Code::Unavailable,
-    };
-    Event::Broke(match code {
-        // SPIFFE Workload Endpoint section 6 and appendix A.
-        Code::InvalidArgument | Code::Unimplemented => Break::Lasting,
-        Code::PermissionDenied => Break::Denied,
-        _ => Break::Passing,
-    })
+/// What befell the stream, and what was left out of a message.
+type Heard<T> = (Event<T>, Option<Flaw>);
+
+fn event_of<T>(error: &WorkloadApiError) -> Event<T> {
+    match error {
+        WorkloadApiError::Unusable(_) => Event::Unusable,
+        error => Event::Broke(codes::meaning(error)),
+    }
 }
 
 const MIN_WAIT: Duration = Duration::from_millis(500);

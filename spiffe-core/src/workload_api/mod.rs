@@ -1,21 +1,63 @@
 //! The Workload API as its client sees it: where it is, what it says, and whether to believe it.
 //!
-//! Most programs want [`X509Source`](crate::source::X509Source), which keeps a snapshot up to date.
+//! Most programs want [`X509Source`](crate::source::X509Source) or
+//! [`JwtSource`](crate::source::JwtSource), which keep what they have up to date.
 //! [`WorkloadApiClient`] is for those who ask once, or who watch by themselves.
+//!
+//! # What an answer means
+//!
+//! Sources open a stream again when it ends, and wait longer from time to time: up to half a second
+//! the first time and up to thirty in the long run, drawn by lot. What the API answered decides
+//! whether they do (SPIFFE Workload Endpoint section 6 and appendix A):
+//!
+//! | answer | meaning | what sources do |
+//! |---|---|---|
+//! | `InvalidArgument` | we are not understood | stop, and say so |
+//! | `Unimplemented` | it serves no such thing | stop, and say so |
+//! | `PermissionDenied` | there is no identity for this workload, or no more | withdraw what there is, and try again |
+//! | any other, or no connection | the agent is away, or not ready | keep what there is, and try again |
+//!
+//! # What is believed
+//!
+//! What comes is judged before it is shown, and one bad part does not take the others down:
+//!
+//! | flaw | what becomes of it |
+//! |---|---|
+//! | an SVID that peers would not believe, or whose key is another's | the old one stays while it is valid |
+//! | our own bundle is malformed | the old one stays |
+//! | a federated bundle is malformed | nobody of that trust domain is believed |
+//! | a key of a bundle is of no use | the other keys count |
+//! | a message without SVIDs, or more than the [`Limits`] | it is discarded |
 
+mod bundles;
 mod client;
+mod codes;
 mod decode;
 mod driver;
 mod endpoint;
+mod feed;
+mod flaw;
+mod limits;
 mod session;
+mod tokens;
+mod x509;
 
 use std::io;
+use std::time::Duration;
 
-pub use client::{WorkloadApiClient, X509Watch};
-pub use decode::Flaw;
+pub use bundles::BundleWatch;
+pub use client::WorkloadApiClient;
 pub use endpoint::{ENDPOINT_SOCKET, Endpoint, EndpointError};
+pub use flaw::Flaw;
+pub use limits::Limits;
+pub use session::WhenDenied;
+pub use tokens::AgentVerdict;
+#[cfg(feature = "incubating-wit")]
+pub use tokens::WitWatch;
+pub use x509::X509Watch;
 
-pub(crate) use driver::{News, follow};
+pub(crate) use driver::{News, Settings, follow};
+pub(crate) use feed::{Feed, JwtBundles, X509Bundles, X509Identities};
 
 /// Why the Workload API gave no identity.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +77,21 @@ pub enum WorkloadApiError {
         /// What went wrong.
         source: tonic::transport::Error,
     },
+    /// No audience was named for a token, or one with an empty name (SPIFFE Workload API section
+    /// 6.2.1).
+    #[error("a token needs an audience: name at least one, and none with an empty name")]
+    NoAudience,
     /// The Workload API answered with an error.
     #[error("the Workload API answered {:?}: {}", .0.code(), .0.message())]
     Refused(#[source] Box<tonic::Status>),
+    /// The Workload API does not answer.
+    #[error("{endpoint} has not answered within {waited:?}")]
+    Silent {
+        /// Who.
+        endpoint: Endpoint,
+        /// How long that was awaited.
+        waited: Duration,
+    },
     /// Nobody listens there.
     #[error("cannot connect to {endpoint}: {source}")]
     Unreachable {

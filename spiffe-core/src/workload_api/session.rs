@@ -3,11 +3,10 @@
 use std::time::SystemTime;
 
 use crate::backoff::Backoff;
-use crate::snapshot::IdentitySnapshot;
 
 /// What befell the stream.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum Event<T> {
     /// It could not be opened, or it ended.
     Broke(Break),
     /// It is open.
@@ -17,7 +16,7 @@ pub(super) enum Event {
     /// There was a message that nothing could be taken from.
     Unusable,
     /// There was a message.
-    Update(IdentitySnapshot),
+    Update(T),
 }
 
 /// What an end of the stream means.
@@ -31,12 +30,22 @@ pub(super) enum Break {
     Passing,
 }
 
+/// What becomes of an identity when the agent says that there is none any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenDenied {
+    /// It is kept until it expires. That is for agents which deny what they do not know yet.
+    KeepUntilExpiry,
+    /// It is withdrawn at once.
+    #[default]
+    Withdraw,
+}
+
 /// What the world shall learn of.
 #[derive(Debug)]
-pub(super) enum Action {
-    /// Replace the snapshot.
-    Publish(IdentitySnapshot),
-    /// Take back the identities and keep the bundles.
+pub(super) enum Action<T> {
+    /// Replace what is known.
+    Publish(T),
+    /// Take back what was given.
     Withdraw,
 }
 
@@ -58,14 +67,16 @@ pub(super) enum State {
 pub(super) struct Session {
     state: State,
     backoff: Backoff,
+    when_denied: WhenDenied,
 }
 
 impl Session {
     /// A watch that opens its stream first.
-    pub(super) fn new(backoff: Backoff) -> Self {
+    pub(super) fn new(backoff: Backoff, when_denied: WhenDenied) -> Self {
         Self {
             state: State::Connecting,
             backoff,
+            when_denied,
         }
     }
 
@@ -75,7 +86,7 @@ impl Session {
     }
 
     /// Takes an event.
-    pub(super) fn handle(&mut self, event: Event, now: SystemTime) -> Option<Action> {
+    pub(super) fn handle<T>(&mut self, event: Event<T>, now: SystemTime) -> Option<Action<T>> {
         match (self.state, event) {
             (State::Connecting, Event::Opened) => {
                 self.state = State::Live;
@@ -99,14 +110,15 @@ impl Session {
         }
     }
 
-    fn end(&mut self, why: Break, now: SystemTime) -> Option<Action> {
+    fn end<T>(&mut self, why: Break, now: SystemTime) -> Option<Action<T>> {
         self.state = match why {
             Break::Lasting => State::Stopped,
             Break::Denied | Break::Passing => State::Waiting {
                 until: now + self.backoff.next(),
             },
         };
-        (why == Break::Denied).then_some(Action::Withdraw)
+        let withdraw = why == Break::Denied && self.when_denied == WhenDenied::Withdraw;
+        withdraw.then_some(Action::Withdraw)
     }
 }
 
@@ -116,12 +128,15 @@ mod tests {
 
     use super::*;
 
+    type Event = super::Event<()>;
+
     fn session() -> Session {
-        Session::new(Backoff::new(
-            Duration::from_millis(500),
-            Duration::from_secs(30),
-            3,
-        ))
+        that(WhenDenied::Withdraw)
+    }
+
+    fn that(when_denied: WhenDenied) -> Session {
+        let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30), 3);
+        Session::new(backoff, when_denied)
     }
 
     fn live() -> Session {
@@ -151,6 +166,15 @@ mod tests {
 
     // conformance: WE-21+
     #[test]
+    fn who_wants_to_keep_a_denied_identity_does_and_asks_again() {
+        let mut session = that(WhenDenied::KeepUntilExpiry);
+        session.handle(Event::Opened, UNIX_EPOCH);
+        let action = session.handle(Event::Broke(Break::Denied), UNIX_EPOCH);
+        assert!(action.is_none());
+        assert!(matches!(session.state(), State::Waiting { .. }));
+    }
+
+    #[test]
     fn waits_grow_until_a_message_comes() {
         let mut session = session();
         let mut longest = Duration::ZERO;
@@ -160,7 +184,7 @@ mod tests {
         assert!(longest > Duration::from_secs(8), "{longest:?}");
 
         session.handle(Event::Opened, UNIX_EPOCH);
-        session.handle(Event::Update(IdentitySnapshot::default()), UNIX_EPOCH);
+        session.handle(Event::Update(()), UNIX_EPOCH);
         assert!(wait(&mut session) <= Duration::from_millis(500));
     }
 
@@ -184,7 +208,7 @@ mod tests {
             Event::Opened,
             Event::TimerFired,
             Event::Unusable,
-            Event::Update(IdentitySnapshot::default()),
+            Event::Update(()),
         ] {
             assert!(session.handle(event, UNIX_EPOCH).is_none());
             assert_eq!(session.state(), State::Stopped);

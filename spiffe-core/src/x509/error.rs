@@ -17,6 +17,9 @@ pub enum X509Error {
         /// At which byte of it reading failed.
         at: usize,
     },
+    /// Bytes that are no certificate revocation list.
+    #[error("the certificate revocation list is malformed")]
+    Crl,
     /// A private key that does not belong to the leaf certificate.
     #[error("the private key does not belong to the leaf certificate")]
     ForeignKey,

@@ -1,12 +1,14 @@
 //! X.509-SVIDs and what they are made of.
 
 mod certificate;
+mod crl;
 mod error;
 mod facts;
 mod key;
 mod svid;
 
 pub use certificate::Certificate;
+pub use crl::Crl;
 pub use error::X509Error;
 pub use key::{KeyKind, PrivateKey, PublicKey};
 pub use svid::X509Svid;

@@ -1,90 +1,16 @@
-//! From messages to a snapshot: what holds is taken, what does not leaves the old in place.
+//! X.509-SVIDs with their bundles: from a message to a snapshot.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
+use super::{Decoded, kept, short, told_apart};
 use crate::bundle::{BundleSet, TrustBundle};
 use crate::proto::workload;
 use crate::snapshot::IdentitySnapshot;
 use crate::verify::{Role, VerifyError, x509_peer};
-use crate::x509::{X509Error, X509Svid};
-use crate::{IdError, SpiffeId, TrustDomain};
-
-/// What is wrong with a message of the Workload API, or with a part of it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Flaw {
-    /// The bundle that came with an SVID is malformed.
-    #[error("the bundle of our own trust domain {trust_domain} is malformed: {source}")]
-    Bundle {
-        /// Whose bundle it is.
-        trust_domain: TrustDomain,
-        /// What is wrong with it.
-        source: X509Error,
-    },
-    /// A federated bundle is malformed.
-    #[error("the federated bundle of {trust_domain} is malformed: {source}")]
-    FederatedBundle {
-        /// Whose bundle it is.
-        trust_domain: TrustDomain,
-        /// What is wrong with it.
-        source: X509Error,
-    },
-    /// A federated bundle names no trust domain.
-    #[error("a federated bundle names no trust domain: {0}")]
-    FederatedName(#[source] IdError),
-    /// The SVID and what is said about it differ.
-    #[error("the SVID is said to be {said} and is {found}")]
-    ForeignSvid {
-        /// The identity in the message.
-        said: SpiffeId,
-        /// The identity in the certificate.
-        found: SpiffeId,
-    },
-    /// The identity of an SVID is malformed.
-    #[error("the identity of an SVID is malformed: {0}")]
-    Id(#[source] IdError),
-    /// There is no SVID in the message.
-    #[error("the message holds no SVID")]
-    NoSvid,
-    /// An SVID is malformed.
-    #[error("the SVID {id} is malformed: {source}")]
-    Svid {
-        /// The identity in the message.
-        id: SpiffeId,
-        /// What is wrong with it.
-        source: X509Error,
-    },
-    /// There are more bundles in the message than anyone needs.
-    #[error("the message holds more than {limit} bundles")]
-    TooManyBundles {
-        /// How many are read.
-        limit: usize,
-    },
-    /// There are more SVIDs in the message than anyone needs.
-    #[error("the message holds more than {limit} SVIDs")]
-    TooManySvids {
-        /// How many are read.
-        limit: usize,
-    },
-    /// Peers would not believe the SVID.
-    #[error("the SVID {id} would not be believed: {source}")]
-    Unbelievable {
-        /// The identity in the message.
-        id: SpiffeId,
-        /// What a peer would say.
-        source: VerifyError,
-    },
-}
-
-/// A message, read.
-#[derive(Debug)]
-pub(super) struct Decoded {
-    /// What is known from now on.
-    pub(super) snapshot: IdentitySnapshot,
-    /// What was left out of it, and why.
-    pub(super) flaws: Vec<Flaw>,
-}
+use crate::workload_api::{Flaw, Limits};
+use crate::x509::{Crl, X509Svid};
+use crate::{SpiffeId, TrustDomain};
 
 /// Reads a message that replaces what `old` holds.
 ///
@@ -95,34 +21,50 @@ pub(super) struct Decoded {
 /// # Errors
 ///
 /// Where the message is discarded as a whole.
-pub(super) fn x509(
+pub(in crate::workload_api) fn x509(
     message: &workload::X509svidResponse,
     old: &IdentitySnapshot,
     now: SystemTime,
-) -> Result<Decoded, Flaw> {
-    check_size(message)?;
+    limits: &Limits,
+) -> Result<Decoded<IdentitySnapshot>, Flaw> {
+    check_size(message, limits)?;
     let mut flaws = Vec::new();
     let federated = federated(&message.federated_bundles, &mut flaws);
     let bundles = own(&message.svids, old, federated, &mut flaws);
     let svids = svids(&message.svids, old, &bundles, now, &mut flaws);
     let bundles = at_home(&svids, old, bundles);
+    let crls = crls(&message.crl, &mut flaws);
     Ok(Decoded {
-        snapshot: IdentitySnapshot::new(svids, bundles),
+        value: IdentitySnapshot::new(svids, bundles).with_crls(crls),
         flaws,
     })
 }
 
-fn check_size(message: &workload::X509svidResponse) -> Result<(), Flaw> {
+fn check_size(message: &workload::X509svidResponse, limits: &Limits) -> Result<(), Flaw> {
     if message.svids.is_empty() {
         return Err(Flaw::NoSvid);
     }
-    if message.svids.len() > MAX_SVIDS {
-        return Err(Flaw::TooManySvids { limit: MAX_SVIDS });
+    if message.svids.len() > limits.svids() {
+        let limit = limits.svids();
+        return Err(Flaw::TooManySvids { limit });
     }
-    if message.federated_bundles.len() > MAX_BUNDLES {
-        return Err(Flaw::TooManyBundles { limit: MAX_BUNDLES });
+    let limit = limits.bundles();
+    if message.federated_bundles.len() > limit {
+        return Err(Flaw::TooManyBundles { limit });
+    }
+    if message.crl.len() > limit {
+        return Err(Flaw::TooManyCrls { limit });
     }
     Ok(())
+}
+
+/// Reads the revocation lists. One with a flaw is left out: nobody is believed for it.
+fn crls(lists: &[Vec<u8>], flaws: &mut Vec<Flaw>) -> Vec<Crl> {
+    let read = |(index, der): (usize, &Vec<u8>)| {
+        Crl::from_der(der).map_err(|source| Flaw::Crl { index, source })
+    };
+    let lists = lists.iter().enumerate();
+    lists.map(read).filter_map(|r| kept(r, flaws)).collect()
 }
 
 fn federated(bundles: &HashMap<String, Vec<u8>>, flaws: &mut Vec<Flaw>) -> BundleSet {
@@ -133,11 +75,10 @@ fn federated(bundles: &HashMap<String, Vec<u8>>, flaws: &mut Vec<Flaw>) -> Bundl
             source,
         })
     };
-    bundles
-        .iter()
-        .map(read)
-        .filter_map(|r| kept(r, flaws))
-        .collect()
+    // In order, so that the same message always means the same.
+    let bundles: BTreeMap<_, _> = bundles.iter().collect();
+    let bundles = bundles.into_iter().map(read);
+    bundles.filter_map(|r| kept(r, flaws)).collect()
 }
 
 /// Adds the bundles of our own trust domains, which stand above federated ones of the same name.
@@ -180,12 +121,7 @@ fn svids(
     now: SystemTime,
     flaws: &mut Vec<Flaw>,
 ) -> Vec<X509Svid> {
-    let mut hints = HashSet::new();
-    // Of those with the same hint the first one counts (SPIFFE Workload API section 5.2.1).
-    let told_apart = messages
-        .iter()
-        .filter(|m| hint(m).is_empty() || hints.insert(hint(m)));
-    told_apart
+    told_apart(messages, |message| &message.hint)
         .filter_map(|message| {
             kept(svid(message, bundles, now), flaws).or_else(|| predecessor(message, old, now))
         })
@@ -215,10 +151,7 @@ fn svid(
 }
 
 fn hint(message: &workload::X509svid) -> &str {
-    match &*message.hint {
-        hint if hint.len() <= MAX_HINT => hint,
-        _ => "",
-    }
+    short(&message.hint)
 }
 
 fn believable(svid: &X509Svid, bundles: &BundleSet, now: SystemTime) -> Result<(), VerifyError> {
@@ -261,15 +194,5 @@ fn at_home(svids: &[X509Svid], old: &IdentitySnapshot, bundles: BundleSet) -> Bu
         })
 }
 
-fn kept<T>(read: Result<T, Flaw>, flaws: &mut Vec<Flaw>) -> Option<T> {
-    read.map_err(|flaw| flaws.push(flaw)).ok()
-}
-
-/// How many SVIDs one message may hold.
-const MAX_SVIDS: usize = 100;
-/// How many federated bundles one message may hold.
-const MAX_BUNDLES: usize = 200;
-/// How long a hint may be; longer ones are ignored.
-const MAX_HINT: usize = 1024;
 /// How far the clock of who signed may be ahead.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);

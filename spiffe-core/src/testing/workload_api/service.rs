@@ -1,0 +1,191 @@
+//! The calls of the fake, as a client makes them.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use prost_types::value::Kind;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_stream::wrappers::WatchStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status};
+
+use super::script::{Answer, Rpc, Script, status};
+use crate::bundle::{BundleSet, TrustBundle};
+use crate::clock::{Clock, SystemClock};
+use crate::proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
+use crate::proto::workload::{
+    JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+    ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest,
+    WitsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+};
+use crate::verify::{JwtRules, jwt};
+use crate::{SpiffeId, TrustDomain};
+
+#[derive(Clone)]
+pub(super) struct Service(pub(super) Arc<Script>);
+
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Service {
+    /// Counts the call, and lets nobody in without the header that all clients send.
+    fn admit<T>(&self, rpc: Rpc, request: &Request<T>) -> Result<(), Status> {
+        self.0.count(rpc);
+        let mut header = request.metadata().get_all("workload.spiffe.io").iter();
+        if header.next().is_none_or(|value| value != "true") || header.next().is_some() {
+            return Err(Status::invalid_argument(
+                "security header missing from request",
+            ));
+        }
+        Ok(())
+    }
+
+    fn stream<T, U>(
+        &self,
+        rpc: Rpc,
+        request: &Request<T>,
+        script: &watch::Sender<Answer<U>>,
+    ) -> Result<Response<Messages<U>>, Status>
+    where
+        U: Clone + Send + Sync + 'static,
+    {
+        self.admit(rpc, request)?;
+        if let Answer::Refusal(code) = *script.borrow() {
+            return Err(status(code));
+        }
+        let answers = WatchStream::new(script.subscribe());
+        Ok(Response::new(Box::pin(
+            answers.filter_map(Answer::into_item),
+        )))
+    }
+
+    async fn delay(&self) {
+        let delay = *self.0.delay.borrow();
+        sleep(delay).await;
+    }
+}
+
+#[tonic::async_trait]
+impl SpiffeWorkloadApi for Service {
+    type FetchX509SVIDStream = Messages<X509svidResponse>;
+    type FetchX509BundlesStream = Messages<X509BundlesResponse>;
+    type FetchJWTBundlesStream = Messages<JwtBundlesResponse>;
+    type FetchWITSVIDStream = Messages<WitsvidResponse>;
+    type FetchWITBundlesStream = Messages<WitBundlesResponse>;
+
+    async fn fetch_x509svid(
+        &self,
+        request: Request<X509svidRequest>,
+    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+        self.stream(Rpc::X509Svid, &request, &self.0.x509)
+    }
+
+    async fn fetch_x509_bundles(
+        &self,
+        request: Request<X509BundlesRequest>,
+    ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
+        self.stream(Rpc::X509Bundles, &request, &self.0.x509_bundles)
+    }
+
+    async fn fetch_jwtsvid(
+        &self,
+        request: Request<JwtsvidRequest>,
+    ) -> Result<Response<JwtsvidResponse>, Status> {
+        self.admit(Rpc::JwtSvid, &request)?;
+        self.delay().await;
+        let answer = self.0.jwt.borrow().clone();
+        match answer {
+            Answer::Message(mint) => mint(request.get_ref()).map(Response::new),
+            Answer::Nothing => std::future::pending().await,
+            Answer::Refusal(code) => Err(status(code)),
+        }
+    }
+
+    async fn fetch_jwt_bundles(
+        &self,
+        request: Request<JwtBundlesRequest>,
+    ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+        self.stream(Rpc::JwtBundles, &request, &self.0.jwt_bundles)
+    }
+
+    async fn validate_jwtsvid(
+        &self,
+        request: Request<ValidateJwtsvidRequest>,
+    ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        self.admit(Rpc::ValidateJwt, &request)?;
+        self.delay().await;
+        let answer = self.0.jwt_bundles.borrow().clone();
+        let bundles = match answer {
+            Answer::Message(message) => read(&message.bundles),
+            Answer::Nothing => BundleSet::default(),
+            Answer::Refusal(code) => return Err(status(code)),
+        };
+        judge(request.get_ref(), &bundles).map(Response::new)
+    }
+
+    async fn fetch_witsvid(
+        &self,
+        request: Request<WitsvidRequest>,
+    ) -> Result<Response<Self::FetchWITSVIDStream>, Status> {
+        self.stream(Rpc::WitSvid, &request, &self.0.wit)
+    }
+
+    async fn fetch_wit_bundles(
+        &self,
+        request: Request<WitBundlesRequest>,
+    ) -> Result<Response<Self::FetchWITBundlesStream>, Status> {
+        self.stream(Rpc::WitBundles, &request, &self.0.wit_bundles)
+    }
+}
+
+fn read(bundles: &HashMap<String, Vec<u8>>) -> BundleSet {
+    let read = bundles.iter().filter_map(|(name, jwks)| {
+        let trust_domain = TrustDomain::from_id_or_name(name).ok()?;
+        Some(TrustBundle::from_jwt_jwks(trust_domain, jwks).ok()?.value)
+    });
+    read.collect()
+}
+
+fn judge(
+    asked: &ValidateJwtsvidRequest,
+    bundles: &BundleSet,
+) -> Result<ValidateJwtsvidResponse, Status> {
+    let (now, rules) = (SystemClock.now(), JwtRules::default());
+    let verified = jwt(&asked.svid, bundles, &[&asked.audience], now, &rules)
+        .map_err(|why| Status::invalid_argument(why.to_string()))?;
+    let fields = verified.claims().iter();
+    let fields = fields.map(|(name, value)| (name.clone(), wire(value)));
+    Ok(ValidateJwtsvidResponse {
+        spiffe_id: verified.id().to_string(),
+        claims: Some(prost_types::Struct {
+            fields: fields.collect(),
+        }),
+    })
+}
+
+fn wire(value: &Value) -> prost_types::Value {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Number(value) => Kind::NumberValue(value.as_f64().unwrap_or_default()),
+        Value::String(value) => Kind::StringValue(value.clone()),
+        Value::Array(values) => Kind::ListValue(prost_types::ListValue {
+            values: values.iter().map(wire).collect(),
+        }),
+        Value::Object(members) => {
+            let fields = members.iter();
+            let fields = fields.map(|(name, value)| (name.clone(), wire(value)));
+            Kind::StructValue(prost_types::Struct {
+                fields: fields.collect(),
+            })
+        }
+    };
+    prost_types::Value { kind: Some(kind) }
+}
+
+/// Whether a token of this identity is what was asked for.
+pub(super) fn meant(asked: &JwtsvidRequest, id: &SpiffeId) -> bool {
+    asked.spiffe_id.is_empty() || asked.spiffe_id == id.as_str()
+}

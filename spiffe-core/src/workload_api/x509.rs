@@ -1,0 +1,101 @@
+//! The calls for X.509-SVIDs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tonic::Streaming;
+use tracing::warn;
+use zeroize::Zeroize;
+
+use super::client::{refused, request};
+use super::decode::{self, Decoded};
+use super::{Limits, WorkloadApiClient, WorkloadApiError};
+use crate::clock::Clock;
+use crate::proto::workload::{X509svidRequest, X509svidResponse};
+use crate::snapshot::IdentitySnapshot;
+
+impl WorkloadApiClient {
+    /// The identities and bundles of this moment.
+    ///
+    /// # Errors
+    ///
+    /// Where the API cannot be reached, refuses, or sends no identity that can be used.
+    pub async fn fetch_x509(&self) -> Result<IdentitySnapshot, WorkloadApiError> {
+        self.watch_x509().await?.next().await
+    }
+
+    /// A watch of the identities and bundles. It ends when the connection does;
+    /// [`X509Source`](crate::source::X509Source) is one that does not.
+    ///
+    /// # Errors
+    ///
+    /// Where the API cannot be reached, or refuses.
+    pub async fn watch_x509(&self) -> Result<X509Watch, WorkloadApiError> {
+        self.watch_x509_from(IdentitySnapshot::default()).await
+    }
+
+    /// A watch that goes on from what is known already.
+    pub(super) async fn watch_x509_from(
+        &self,
+        latest: IdentitySnapshot,
+    ) -> Result<X509Watch, WorkloadApiError> {
+        let mut service = self.service().await?;
+        let opened = service.fetch_x509svid(request(X509svidRequest {})).await;
+        Ok(X509Watch {
+            messages: opened.map_err(refused)?.into_inner(),
+            latest,
+            limits: *self.limits(),
+            clock: Arc::clone(self.clock()),
+        })
+    }
+}
+
+/// The messages of one stream, each read into a snapshot.
+pub struct X509Watch {
+    messages: Streaming<X509svidResponse>,
+    latest: IdentitySnapshot,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+}
+
+impl X509Watch {
+    /// The next snapshot; the first one comes at once. It replaces the one before it, except for
+    /// what came with a flaw: an SVID that cannot be used leaves the old one in place. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`Unusable`](WorkloadApiError::Unusable) where a message brought no identity, and then more
+    /// may come. After any other error the stream is over.
+    pub async fn next(&mut self) -> Result<IdentitySnapshot, WorkloadApiError> {
+        let Decoded { value, flaws } = self.decoded().await?;
+        match (value.svids(), flaws.into_iter().next()) {
+            ([], Some(flaw)) => Err(flaw.into()),
+            _ => Ok(value),
+        }
+    }
+
+    /// The next snapshot, also where there is no SVID in it, with what was left out.
+    pub(super) async fn decoded(&mut self) -> Result<Decoded<IdentitySnapshot>, WorkloadApiError> {
+        let message = self.messages.message().await.map_err(refused)?;
+        let mut message = message.ok_or(WorkloadApiError::Ended)?;
+        let decoded = decode::x509(&message, &self.latest, self.clock.now(), &self.limits);
+        // The keys live on in the SVIDs, which wipe them as well.
+        for svid in &mut message.svids {
+            svid.x509_svid_key.zeroize();
+        }
+        let decoded = decoded?;
+        for flaw in &decoded.flaws {
+            warn!(error = %flaw, "part of a Workload API message ignored");
+        }
+        self.latest = decoded.value.clone();
+        Ok(decoded)
+    }
+}
+
+impl fmt::Debug for X509Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("X509Watch")
+            .field("latest", &self.latest)
+            .finish_non_exhaustive()
+    }
+}
