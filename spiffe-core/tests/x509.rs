@@ -22,8 +22,7 @@ const CHOICES: &[(&str, bool)] = &[
     ("eku-codeSigning", false),
     ("eku-any", false),
     ("expired-root", false),
-    // webpki refuses every URI name constraint, also one that would permit the name.
-    ("name-constraint-permits", false),
+    ("name-constraint-permits", true),
 ];
 
 // conformance: X509-1+ X509-1- X509-2+ X509-2- X509-3+ X509-3- X509-4+ X509-4- X509-9+ X509-9-
@@ -71,7 +70,8 @@ fn a_key_usage_is_good_for_its_role_only() {
     ] {
         let chain = chain(cases.iter().find(|case| case["name"] == name).unwrap());
         assert!(x509_peer(&chain, &bundles, good, now()).is_ok(), "{name}");
-        assert!(x509_peer(&chain, &bundles, bad, now()).is_err(), "{name}");
+        let why = x509_peer(&chain, &bundles, bad, now()).unwrap_err();
+        assert_eq!(why, VerifyError::KeyPurpose { role: bad }, "{name}");
     }
 }
 
@@ -107,6 +107,34 @@ fn a_leaf_is_read_with_its_own_key_only() {
         why.to_string(),
         "the private key does not belong to the leaf certificate"
     );
+}
+
+#[test]
+fn an_svid_is_written_as_it_is_read_and_pem_is_not_taken_for_der() {
+    let (_, cases) = vectors();
+    for name in [
+        "valid",
+        "valid-two-intermediates",
+        "key-p521",
+        "key-ed25519",
+    ] {
+        let case = cases.iter().find(|case| case["name"] == name).unwrap();
+        let der: Vec<u8> = chain(case).iter().flat_map(|der| der.to_vec()).collect();
+        let key = decode(&case["leaf_key_pkcs8_b64"]);
+        let svid = X509Svid::from_der(&der, &key).unwrap();
+        assert_eq!(svid.chain_der(), der);
+        let (chain_pem, key_pem) = (svid.chain_pem(), svid.key().to_pem());
+        let again = X509Svid::from_pem(chain_pem.as_bytes(), key_pem.as_bytes()).unwrap();
+        assert_eq!(again.chain(), svid.chain());
+        assert_eq!(again.key().pkcs8_der(), key);
+
+        for (chain, key) in [(chain_pem.as_bytes(), &key[..]), (&der, key_pem.as_bytes())] {
+            let why = X509Svid::from_der(chain, key).unwrap_err();
+            assert_eq!(why.to_string(), "this is PEM, where DER is due");
+        }
+        assert!(X509Svid::from_pem(&der, key_pem.as_bytes()).is_err());
+        assert!(X509Svid::from_pem(chain_pem.as_bytes(), &key).is_err());
+    }
 }
 
 #[test]

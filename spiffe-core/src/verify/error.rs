@@ -1,5 +1,6 @@
 //! Why a peer is not who it claims to be.
 
+use super::Role;
 use crate::TrustDomain;
 use crate::authorizer::Denied;
 use crate::x509::X509Error;
@@ -14,9 +15,20 @@ pub enum VerifyError {
     /// A certificate of the path has expired.
     #[error("a certificate of the chain has expired")]
     Expired,
+    /// The leaf names extended key usages, and that of its role is not among them (X509-SVID section
+    /// 4.4).
+    #[error("the peer's certificate is not meant for a {role}: its extended key usage says so")]
+    KeyPurpose {
+        /// The side that the peer is on.
+        role: Role,
+    },
     /// The leaf is no X.509-SVID.
     #[error("the peer's certificate is no X.509-SVID: {0}")]
     Leaf(#[from] X509Error),
+    /// A name of the chain lies outside of those that its issuer may vouch for (X509-SVID section
+    /// 4.2), or a constraint cannot be judged: one on URIs in an intermediate, for example.
+    #[error("a name of the chain is not among those that its issuer may vouch for")]
+    NameConstraints,
     /// The bundle of the peer's trust domain has no authority that may sign now.
     #[error("no authority of trust domain {0} is valid")]
     NoAuthority(TrustDomain),

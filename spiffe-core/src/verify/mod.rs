@@ -4,9 +4,12 @@ mod error;
 mod jwt;
 mod jwt_error;
 mod peer;
+mod uri_constraints;
 #[cfg(feature = "incubating-wit")]
 mod wit;
 mod x509;
+#[cfg(test)]
+mod x509_tests;
 
 pub use error::{PeerError, VerifyError};
 pub use jwt::{JwtRules, VerifiedJwt, jwt};

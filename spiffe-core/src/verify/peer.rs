@@ -54,6 +54,15 @@ pub enum Role {
     Server,
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        })
+    }
+}
+
 impl Peer {
     pub(super) fn proven(
         id: SpiffeId,

@@ -1,8 +1,8 @@
 //! Chain, bundles and time in; a verified peer out (X509-SVID section 5).
 //!
 //! Path validation is webpki's. What it leaves out is done here: the rules for the leaf, the choice
-//! of authorities by the leaf's own trust domain, the end of authorities, and that whoever signs
-//! certificates may do so.
+//! of authorities by the leaf's own trust domain, the end of authorities, that whoever signs
+//! certificates may do so, and which trust domains an authority may vouch for.
 
 use std::ptr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 
+use super::uri_constraints::UriConstraints;
 use super::{Peer, Role, VerifyError};
 use crate::bundle::{BundleSet, TrustBundle};
-use crate::x509::Certificate;
+use crate::x509::{Certificate, X509Error};
 use crate::{SpiffeId, TrustDomain};
 
 /// How many certificates of a peer are looked at.
@@ -66,9 +67,12 @@ pub(crate) fn x509_peer_with(
                 Role::Server => KeyUsage::server_auth(),
             },
             None,
-            Some(&issuers_may_issue),
+            Some(&|path| {
+                issuers_may_issue(path)?;
+                authorities.permit(path, &id)
+            }),
         )
-        .map_err(|error| explain(error, id.trust_domain()))?;
+        .map_err(|error| explain(error, role, id.trust_domain()))?;
     let not_after = authorities.end_of(&path).min(facts.not_after());
     Ok(Peer::proven(id, chain, not_after, role))
 }
@@ -84,12 +88,13 @@ fn bundle_of<'a>(id: &SpiffeId, bundles: &'a BundleSet) -> Result<&'a TrustBundl
 struct Authorities<'a> {
     certificates: Vec<&'a Certificate>,
     anchors: Vec<TrustAnchor<'a>>,
+    constraints: Vec<UriConstraints>,
 }
 
 impl<'a> Authorities<'a> {
     /// webpki neither asks when an anchor ends nor whether it is an authority at all.
     fn valid_at(now: SystemTime, bundle: &'a TrustBundle) -> Result<Self, VerifyError> {
-        let (certificates, anchors): (Vec<_>, Vec<_>) = bundle
+        let (certificates, mut anchors): (Vec<_>, Vec<_>) = bundle
             .x509_authorities()
             .iter()
             .filter(|c| c.not_before() <= now && now <= c.not_after() && c.may_issue())
@@ -98,18 +103,40 @@ impl<'a> Authorities<'a> {
         if anchors.is_empty() {
             return Err(VerifyError::NoAuthority(bundle.trust_domain().clone()));
         }
+        let constraints = anchors.iter_mut().map(UriConstraints::take_from).collect();
         Ok(Self {
             certificates,
             anchors,
+            constraints,
         })
+    }
+
+    /// Whether the authority of a path may vouch for all its names, that of the leaf among them.
+    fn permit(&self, path: &VerifiedPath<'_>, leaf: &SpiffeId) -> Result<(), webpki::Error> {
+        let constraints = self.at_top_of(path).map(|at| &self.constraints[at]);
+        let permitted = constraints.is_some_and(|constraints| {
+            constraints.is_empty()
+                || constraints.permit(leaf)
+                    && path
+                        .intermediate_certificates()
+                        .all(|issuer| permits_issuer(constraints, &issuer.der()))
+        });
+        if permitted {
+            Ok(())
+        } else {
+            Err(webpki::Error::NameConstraintViolation)
+        }
+    }
+
+    /// Which of the anchors a path leads to.
+    fn at_top_of(&self, path: &VerifiedPath<'_>) -> Option<usize> {
+        let is_it = |anchor: &TrustAnchor<'_>| ptr::eq(anchor, path.anchor());
+        self.anchors.iter().position(is_it)
     }
 
     /// The earliest end of all that a path leans on above its leaf.
     fn end_of(&self, path: &VerifiedPath<'_>) -> SystemTime {
-        let anchor = self
-            .anchors
-            .iter()
-            .position(|anchor| ptr::eq(anchor, path.anchor()));
+        let anchor = self.at_top_of(path);
         let above = path
             .intermediate_certificates()
             .map(|c| Certificate::from_der(&c.der()));
@@ -117,6 +144,15 @@ impl<'a> Authorities<'a> {
         // Every path has an anchor of ours; were it not found, the proof would end at once.
         let anchor_end = anchor.map_or(UNIX_EPOCH, |at| self.certificates[at].not_after());
         ends.fold(anchor_end, SystemTime::min)
+    }
+}
+
+/// An intermediate need not have a name; one that is no SPIFFE ID cannot be judged.
+fn permits_issuer(constraints: &UriConstraints, issuer: &CertificateDer<'_>) -> bool {
+    let name = Certificate::from_der(issuer).and_then(|certificate| certificate.spiffe_id());
+    match name {
+        Ok(id) => constraints.permit(&id),
+        Err(why) => why == X509Error::UriNames { count: 0 },
     }
 }
 
@@ -132,10 +168,12 @@ fn issuers_may_issue(path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
     }
 }
 
-fn explain(error: webpki::Error, trust_domain: TrustDomain) -> VerifyError {
+fn explain(error: webpki::Error, role: Role, trust_domain: TrustDomain) -> VerifyError {
     match error {
         webpki::Error::CertExpired { .. } => VerifyError::Expired,
         webpki::Error::CertNotValidYet { .. } => VerifyError::NotYetValid,
+        webpki::Error::NameConstraintViolation => VerifyError::NameConstraints,
+        webpki::Error::RequiredEkuNotFoundContext(_) => VerifyError::KeyPurpose { role },
         // The authorities of a trust domain often share one name, so somebody else's chain shows as
         // a signature that does not fit.
         webpki::Error::InvalidSignatureForPublicKey | webpki::Error::UnknownIssuer => {

@@ -32,6 +32,7 @@ impl Certificate {
     ///
     /// Where the bytes are no certificate, or more than one.
     pub fn from_der(der: &[u8]) -> Result<Self, X509Error> {
+        super::refuse_pem(der)?;
         Self::read(der, 0)
     }
 
@@ -42,6 +43,7 @@ impl Certificate {
     /// Where one of them is malformed, or there are more than [`MAX_MANY`](Self::MAX_MANY). No
     /// bytes are no certificates, which is no error here.
     pub fn many_from_der(mut der: &[u8]) -> Result<Vec<Self>, X509Error> {
+        super::refuse_pem(der)?;
         let mut certificates = Vec::new();
         while !der.is_empty() {
             let index = certificates.len();

@@ -44,6 +44,9 @@ pub enum X509Error {
     /// PEM that cannot be read.
     #[error("the PEM text is malformed")]
     Pem,
+    /// PEM where DER is due.
+    #[error("this is PEM, where DER is due")]
+    PemForDer,
     /// Bytes that are no PKCS#8 private key of a kind that we know.
     #[error("the private key is not an unencrypted PKCS#8 key of type EC, RSA or Ed25519")]
     PrivateKey,

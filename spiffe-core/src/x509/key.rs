@@ -75,6 +75,7 @@ impl PrivateKey {
     ///
     /// Where the bytes are no such key.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, X509Error> {
+        super::refuse_pem(der)?;
         Self::from_pkcs8(Zeroizing::new(der.to_vec()))
     }
 

@@ -84,6 +84,19 @@ impl X509Svid {
         &self.chain
     }
 
+    /// The certificates in DER one after the other, leaf first, as the Workload API sends them.
+    #[must_use]
+    pub fn chain_der(&self) -> Vec<u8> {
+        self.chain.iter().flat_map(|c| c.der().to_vec()).collect()
+    }
+
+    /// The certificates as PEM blocks, leaf first. The key has its own
+    /// [`to_pem`](PrivateKey::to_pem).
+    #[must_use]
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(Certificate::to_pem).collect()
+    }
+
     /// The first certificate, which carries the identity.
     #[must_use]
     pub fn leaf(&self) -> &Certificate {
