@@ -9,8 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use house::{House, chain};
+use house::House;
 use spiffe_core::clock::SystemClock;
+use spiffe_issuer::domain::with_causes;
 use spiffe_issuer::proto::server::agent::CreateJoinTokenRequest;
 use spiffe_issuer::proto::server::agent::agent_client::AgentClient;
 use spiffe_issuer::proto::server::bundle::GetBundleRequest;
@@ -44,7 +45,11 @@ async fn an_operator_is_served_on_the_socket_across_restarts() {
         assert_eq!(token.value.len(), 36);
         bundles.push(bundle.x509_authorities);
         drop(agents);
+        let socket = house.path("private/api.sock");
+        let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o770);
         running.stop().await;
+        assert!(!socket.exists());
         // All that it knows, for whoever makes a backup.
         let files = std::fs::read_dir(house.path("data")).unwrap();
         let mut files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
@@ -52,10 +57,6 @@ async fn an_operator_is_served_on_the_socket_across_restarts() {
         assert_eq!(files, ["keys.json", "store.sqlite3"]);
     }
     assert_eq!(bundles[0], bundles[1], "the authority outlives the process");
-    let mode = std::fs::metadata(house.path("private/api.sock"))
-        .unwrap()
-        .permissions();
-    assert_eq!(mode.mode() & 0o777, 0o770);
 }
 
 #[tokio::test]
@@ -67,7 +68,7 @@ async fn a_port_in_use_is_named_with_what_to_change() {
     let refused = Server::start(config, Arc::new(SystemClock))
         .await
         .unwrap_err();
-    let told = chain(&refused);
+    let told = with_causes(&refused);
     let address = taken.local_addr().unwrap();
     let wanted =
         format!("{address} is in use by another process; stop it, or change `bind_port`: ");
@@ -79,7 +80,7 @@ async fn a_port_in_use_is_named_with_what_to_change() {
 async fn a_socket_in_use_is_named_with_what_to_change() {
     let house = House::new();
     let running = house.run().await;
-    let told = chain(&house.start().await.unwrap_err());
+    let told = with_causes(&house.start().await.unwrap_err());
     let socket = house.path("private/api.sock");
     let wanted = format!(
         "cannot listen on the socket; see `socket_path`: {}: another process listens on this \
@@ -96,13 +97,13 @@ async fn a_key_file_that_others_can_read_is_refused() {
     house.run().await.stop().await;
     let keys = house.path("data/keys.json");
     std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let told = chain(&house.start().await.unwrap_err());
+    let told = with_causes(&house.start().await.unwrap_err());
     assert!(told.contains(&keys.display().to_string()), "{told}");
     assert!(told.contains("chmod 600"), "{told}");
 
     std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(&keys, "no keys").unwrap();
-    let told = chain(&house.start().await.unwrap_err());
+    let told = with_causes(&house.start().await.unwrap_err());
     assert!(told.contains(&keys.display().to_string()), "{told}");
     assert!(told.contains("not a key file"), "{told}");
 }

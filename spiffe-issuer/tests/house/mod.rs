@@ -2,7 +2,6 @@
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use spiffe_core::BundleSet;
 use spiffe_core::clock::SystemClock;
 use spiffe_issuer::config::parse;
+use spiffe_issuer::domain::with_causes;
 use spiffe_issuer::proto::server::bundle::GetBundleRequest;
 use spiffe_issuer::proto::server::bundle::bundle_client::BundleClient;
 use spiffe_issuer::server::config::ServerConfig;
@@ -73,7 +73,7 @@ impl House {
         let (stop, stopped) = oneshot::channel();
         let signal = async { drop(stopped.await) };
         #[expect(clippy::disallowed_methods, reason = "awaited by `Running::stop`")]
-        let task = tokio::spawn(async { server.run(signal).await.map_err(|e| chain(&e)) });
+        let task = tokio::spawn(async { server.run(signal).await.map_err(|e| with_causes(&e)) });
         Running {
             address,
             stop,
@@ -116,13 +116,5 @@ impl Running {
     pub(crate) async fn stop(self) {
         drop(self.stop);
         self.task.await.unwrap().unwrap();
-    }
-}
-
-/// An error with everything it came from.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", chain(cause)),
-        None => error.to_string(),
     }
 }

@@ -1,15 +1,14 @@
 //! `entry create`.
 
-use super::block;
+use super::answer::told;
 use super::change::{EntryError, EntryFlags};
 use super::file;
 use crate::cli::connect::{Ask, Socket, Whom};
 use crate::cli::flags::Flags;
 use crate::cli::output::{self, Format};
 use crate::cli::rpc::RpcError;
-use crate::cli::text;
 use crate::cli::tree::{Io, Outcome};
-use crate::proto::server::entry::{BatchCreateEntryRequest, BatchCreateEntryResponse};
+use crate::proto::server::entry::BatchCreateEntryRequest;
 use crate::proto::types;
 
 /// `entry create`
@@ -45,9 +44,8 @@ impl Ask for Create {
             output_mask: None,
         };
         let created = client.batch_create_entry(request).await;
-        let mut created = created.map_err(RpcError::from)?.into_inner();
-        name_failed(&mut created, entries);
-        told(&created, self.output, io)
+        let created = created.map_err(RpcError::from)?.into_inner();
+        told(created, entries, "create", self.output, io)
     }
 }
 
@@ -68,55 +66,13 @@ impl Create {
     }
 }
 
-/// The server sends no entry back that it did not make; the one that was asked for is told.
-fn name_failed(created: &mut BatchCreateEntryResponse, asked: Vec<types::Entry>) {
-    for (result, entry) in created.results.iter_mut().zip(asked) {
-        if failed(result.status.as_ref()) {
-            result.entry = Some(entry);
-        }
-    }
-}
-
-/// In JSON the answer says itself what failed, and the command succeeds, as SPIRE's does.
-fn told(created: &BatchCreateEntryResponse, format: Format, io: &mut Io<'_>) -> Outcome {
-    let (bad, good): (Vec<_>, Vec<_>) = created
-        .results
-        .iter()
-        .partition(|result| failed(result.status.as_ref()));
-    text::print(io, format, created, || {
-        let made = good.iter().filter_map(|result| result.entry.as_ref());
-        made.map(block::block).collect()
-    })?;
-    if format == Format::Json || bad.is_empty() {
-        return Ok(());
-    }
-    for result in bad {
-        let status = result.status.clone().unwrap_or_default();
-        let entry = result.entry.clone().unwrap_or_default();
-        let why = block::failure(&status);
-        write!(
-            io.err,
-            "Failed to create the following entry {why}:\n{}",
-            block::block(&entry)
-        )?;
-    }
-    Err("failed to create one or more entries".into())
-}
-
-/// Whether this is the status of an entry that was not changed.
-pub(super) fn failed(status: Option<&types::Status>) -> bool {
-    status.is_some_and(|status| status.code != 0)
-}
-
 /// Where the server's own ID is in its trust domain.
 const SERVER_PATH: &str = "/spire/server";
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
-    use crate::proto::server::entry::batch_create_entry_response;
+    use crate::cli::text;
 
     fn entry(args: &[&str]) -> Result<types::Entry, String> {
         let mut create = Create::default();
@@ -208,56 +164,5 @@ mod tests {
         ] {
             assert_eq!(entry(&args), Err(told.to_owned()), "{args:?}");
         }
-    }
-
-    fn answered(format: Format) -> (bool, String, String) {
-        let result = |code, id: &str| batch_create_entry_response::Result {
-            status: Some(types::Status {
-                code,
-                message: "no".to_owned(),
-            }),
-            entry: (code == 0).then(|| types::Entry {
-                id: id.to_owned(),
-                ..Default::default()
-            }),
-        };
-        let mut created = BatchCreateEntryResponse {
-            results: vec![result(0, "good"), result(3, "bad")],
-        };
-        let asked = ["", "bad"].map(|id| types::Entry {
-            id: id.to_owned(),
-            ..Default::default()
-        });
-        name_failed(&mut created, asked.to_vec());
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut io = Io {
-            input: &mut io::empty(),
-            out: &mut out,
-            err: &mut err,
-        };
-        let ended = told(&created, format, &mut io).is_ok();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (ended, text(out), text(err))
-    }
-
-    #[test]
-    fn entries_that_failed_are_told_among_the_errors() {
-        let (ended, out, err) = answered(Format::Pretty);
-        assert!(!ended);
-        assert!(out.starts_with("Entry ID                : good\n"), "{out}");
-        assert!(!out.contains("bad"), "{out}");
-        let told = "Failed to create the following entry (code: InvalidArgument, msg: \"no\"):\n\
-                    Entry ID                : bad\n";
-        assert!(err.starts_with(told), "{err}");
-    }
-
-    #[test]
-    fn in_json_the_answer_tells_what_failed() {
-        let (ended, out, err) = answered(Format::Json);
-        assert!(ended);
-        assert_eq!(err, "");
-        let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
-        assert_eq!(answer["results"][1]["status"]["code"], 3);
-        assert_eq!(answer["results"][1]["entry"]["id"], "bad");
     }
 }

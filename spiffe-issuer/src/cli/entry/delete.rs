@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::answer::failed;
 use super::block;
 use super::change::EntryError;
-use super::create::failed;
 use super::file;
 use crate::cli::connect::{Ask, Socket, Whom};
 use crate::cli::flags::Flags;
@@ -55,7 +55,8 @@ impl Ask for Delete {
 /// In JSON the answer says itself what failed, and the command succeeds, as SPIRE's does.
 fn told(deleted: &BatchDeleteEntryResponse, format: Format, io: &mut Io<'_>) -> Outcome {
     let results = deleted.results.iter();
-    let (bad, good): (Vec<_>, Vec<_>) = results.partition(|r| failed(r.status.as_ref()));
+    let (bad, good): (Vec<_>, Vec<_>) =
+        results.partition(|r| r.status.as_ref().is_some_and(failed));
     text::print(io, format, deleted, || {
         let mut text = String::new();
         for result in &good {

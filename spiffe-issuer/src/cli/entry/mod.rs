@@ -1,5 +1,6 @@
 //! `entry create|update|delete|show|count`: who gets which identity.
 
+mod answer;
 mod block;
 mod change;
 mod create;

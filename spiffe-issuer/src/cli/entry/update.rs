@@ -1,19 +1,15 @@
 //! `entry update`. What is not said again goes back to its default: the server is sent the entry as
 //! the flags describe it, as SPIRE's command does.
 
-use super::block;
+use super::answer::told;
 use super::change::{EntryError, EntryFlags};
-use super::create::failed;
 use super::file;
 use crate::cli::connect::{Ask, Socket, Whom};
 use crate::cli::flags::Flags;
 use crate::cli::output::{self, Format};
 use crate::cli::rpc::RpcError;
-use crate::cli::text;
 use crate::cli::tree::{Io, Outcome};
-use crate::proto::server::entry::{
-    BatchUpdateEntryRequest, BatchUpdateEntryResponse, GetEntryRequest,
-};
+use crate::proto::server::entry::{BatchUpdateEntryRequest, GetEntryRequest};
 use crate::proto::types;
 
 /// `entry update`
@@ -58,13 +54,8 @@ impl Ask for Update {
             output_mask: None,
         };
         let updated = client.batch_update_entry(request).await;
-        let mut updated = updated.map_err(RpcError::from)?.into_inner();
-        for (result, entry) in updated.results.iter_mut().zip(entries) {
-            if failed(result.status.as_ref()) {
-                result.entry = Some(entry);
-            }
-        }
-        told(&updated, self.output, io)
+        let updated = updated.map_err(RpcError::from)?.into_inner();
+        told(updated, entries, "update", self.output, io)
     }
 }
 
@@ -78,31 +69,6 @@ impl Update {
         }
         self.entry.entry(self.entry.parent_id()?)
     }
-}
-
-fn told(updated: &BatchUpdateEntryResponse, format: Format, io: &mut Io<'_>) -> Outcome {
-    let (bad, good): (Vec<_>, Vec<_>) = updated
-        .results
-        .iter()
-        .partition(|result| failed(result.status.as_ref()));
-    text::print(io, format, updated, || {
-        let made = good.iter().filter_map(|result| result.entry.as_ref());
-        made.map(block::block).collect()
-    })?;
-    if format == Format::Json || bad.is_empty() {
-        return Ok(());
-    }
-    for result in bad {
-        let status = result.status.clone().unwrap_or_default();
-        let entry = result.entry.clone().unwrap_or_default();
-        let why = block::failure(&status);
-        write!(
-            io.err,
-            "Failed to update the following entry {why}:\n{}",
-            block::block(&entry)
-        )?;
-    }
-    Err("failed to update one or more entries".into())
 }
 
 #[cfg(test)]
