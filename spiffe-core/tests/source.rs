@@ -242,7 +242,7 @@ async fn a_failing_server_is_asked_less_and_less_often() {
     assert!((3..25).contains(&calls), "{calls} calls in 30 s");
 }
 
-// conformance: WA-13+ WA-13-
+// conformance: WA-13+ WA-13- ID-20-
 #[tokio::test(start_paused = true)]
 async fn renewal_failure_keeps_valid_svid() {
     let (world, source) = World::connected().await;
@@ -353,7 +353,7 @@ async fn a_flawed_identity_does_not_hold_up_the_bundles() {
     );
 }
 
-// conformance: WA-8+ WA-8- WA-9+ WA-9- WA-11+ WA-11-
+// conformance: WA-8+ WA-8- WA-9+ WA-9- WA-11+ WA-11- WA-26+
 #[tokio::test(start_paused = true)]
 async fn a_malformed_federated_bundle_unloads_its_trust_domain_only() {
     let (world, source) = World::connected().await;

@@ -174,6 +174,7 @@ mod tests {
         assert!(matches!(session.state(), State::Waiting { .. }));
     }
 
+    // conformance: WE-21+
     #[test]
     fn waits_grow_until_a_message_comes() {
         let mut session = session();
