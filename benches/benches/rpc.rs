@@ -4,10 +4,10 @@
 use criterion::Criterion;
 use spiffe_benches::{Authority, TRUST_DOMAIN};
 use spiffe_core::{authorizer::member_of, tls::SourceExt};
-use spiffe_tonic::{channel, incoming};
+use spiffe_tonic::{Channel, channel, incoming};
 use spiffe_tower::AuthorizeLayer;
 use tokio::runtime::{self, Runtime};
-use tonic::transport::{Channel, Server};
+use tonic::transport::Server;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 fn main() {

@@ -1,8 +1,10 @@
 //! From a URI to a connection with a verified server, for hyper's clients.
 
-use std::future::Future;
+use std::fmt;
+use std::future::{Future, pending};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use spiffe_core::tls::{self, ClientTls, HandshakeError, PeerStream};
+use spiffe_core::{IdentitySnapshot, IdentitySource};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
@@ -21,25 +24,29 @@ use crate::transport::{H2, HTTP, connection};
 ///
 /// The host's name is only where to find the server; who it is, its SPIFFE ID says. There is TLS
 /// whatever the URI's scheme, and the port is 443 where the URI names none.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connector {
     tls: tls::Connector,
+    source: Arc<dyn IdentitySource>,
 }
 
 impl Connector {
     /// A connector that speaks HTTP/2 or HTTP/1.1, whichever the server prefers.
     #[must_use]
     pub fn new(tls: ClientTls) -> Self {
-        Self {
-            tls: tls.alpn(HTTP).connector(),
-        }
+        Self::of(&tls.alpn(HTTP))
     }
 
     /// A connector that speaks HTTP/2 only, as gRPC does.
     #[must_use]
     pub fn http2(tls: ClientTls) -> Self {
+        Self::of(&tls.alpn([H2]))
+    }
+
+    fn of(tls: &ClientTls) -> Self {
         Self {
-            tls: tls.alpn([H2]).connector(),
+            tls: tls.connector(),
+            source: tls.source().clone(),
         }
     }
 
@@ -57,7 +64,17 @@ impl Connector {
             .map_err(unreachable)?;
         // Small messages go out at once; where that cannot be set they only come later.
         let _ = tcp.set_nodelay(true);
-        Ok(PeerIo(TokioIo::new(self.tls.connect(tcp).await?)))
+        // Before the handshake: whatever is renewed meanwhile counts as renewed after it.
+        let renewal = Renewal::of(self.source);
+        let stream = self.tls.connect(tcp).await?;
+        let io = TokioIo::new(stream);
+        Ok(PeerIo { io, renewal })
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
     }
 }
 
@@ -77,14 +94,70 @@ impl Service<Uri> for Connector {
 }
 
 /// A connection to a verified server, as hyper wants its IO.
-#[derive(Debug)]
-pub struct PeerIo(TokioIo<PeerStream<TcpStream>>);
+pub struct PeerIo {
+    io: TokioIo<PeerStream<TcpStream>>,
+    renewal: Renewal,
+}
 
 impl PeerIo {
     /// The stream below.
     #[must_use]
     pub fn stream(&self) -> &PeerStream<TcpStream> {
-        self.0.inner()
+        self.io.inner()
+    }
+
+    /// Waits until a new connection should take the place of this one: our own identity was renewed,
+    /// the server's certificate ends soon, or the server is in good standing no more. Cancel-safe.
+    ///
+    /// hyper's pool cannot be told. It leaves a connection when that ends, or when the server says
+    /// that it goes away, as those of this house do before our certificate ends.
+    pub fn outdated(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (renewed, parting) = (self.renewal.clone().done(), self.stream().parting());
+        async move {
+            tokio::select! {
+                () = renewed => {}
+                _ = parting => {}
+            }
+        }
+    }
+}
+
+impl fmt::Debug for PeerIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PeerIo").field(self.stream()).finish()
+    }
+}
+
+/// Our own identity, as a connection began with it.
+#[derive(Clone)]
+struct Renewal {
+    source: Arc<dyn IdentitySource>,
+    began: Arc<IdentitySnapshot>,
+}
+
+impl Renewal {
+    fn of(source: Arc<dyn IdentitySource>) -> Self {
+        let began = source.snapshot();
+        Self { source, began }
+    }
+
+    /// Waits until there is another identity to present. Where ours was withdrawn there is none, and
+    /// a new connection would only fail.
+    async fn done(self) {
+        let leaf =
+            |snapshot: &IdentitySnapshot| snapshot.svid().map(|svid| svid.leaf().der().clone());
+        let presented = leaf(&self.began);
+        let mut changes = self.source.subscribe();
+        loop {
+            let now = leaf(&self.source.snapshot());
+            if now.is_some() && now != presented {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                // The source is gone, and nothing is renewed any more.
+                return pending().await;
+            }
+        }
     }
 }
 
@@ -105,7 +178,7 @@ impl Read for PeerIo {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
@@ -115,19 +188,19 @@ impl Write for PeerIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.io.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -135,7 +208,7 @@ impl Write for PeerIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
     }
 }
 
@@ -146,6 +219,9 @@ pub enum ConnectError {
     /// There is a server, and no handshake with it.
     #[error("no secure connection: {0}")]
     Handshake(#[from] HandshakeError),
+    /// There is a secure connection, and HTTP does not begin on it.
+    #[error("the server does not begin to speak HTTP: {0}")]
+    Http(#[from] hyper::Error),
     /// The URI does not say where to connect to.
     #[error("the URI names no host; it should look like https://host:port")]
     NoHost,

@@ -1,24 +1,35 @@
-//! From a URI to a tonic channel whose server is verified.
+//! From a URI to a channel whose server is verified.
 
-use std::time::Duration;
+use std::fmt;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use http::Uri;
 use http::uri::{InvalidUri, PathAndQuery, Scheme};
+use http::{Request, Response, Uri};
 use spiffe_core::tls::ClientTls;
-use spiffe_hyper::Connector;
-use tonic::transport::{Channel, Endpoint};
+use spiffe_hyper::{ConnectError, Connector};
+use tonic::body::Body;
+use tonic::transport::{self, Endpoint};
+use tower_service::Service;
+
+use crate::call::{self, CallError};
+use crate::lanes::{KEEP_ALIVE, Lanes};
 
 /// Connects to a server: `https://ledger:443`, by a name or an IP address.
-///
-/// The channel connects again by itself, each time with the identity and the trust that the source
-/// holds by then.
 ///
 /// # Errors
 ///
 /// Where the URI is none of this kind, nobody answers, or who answers is not the one.
 pub async fn channel(uri: &str, tls: ClientTls) -> Result<Channel, ChannelError> {
-    let connector = Connector::http2(tls);
-    Ok(endpoint(uri)?.connect_with_connector(connector).await?)
+    let channel = channel_lazy(uri, tls)?;
+    channel
+        .lanes
+        .connect()
+        .await
+        .map_err(ChannelError::Connect)?;
+    Ok(channel)
 }
 
 /// The same, but connects at the first call.
@@ -27,11 +38,72 @@ pub async fn channel(uri: &str, tls: ClientTls) -> Result<Channel, ChannelError>
 ///
 /// Where the URI is none of this kind.
 pub fn channel_lazy(uri: &str, tls: ClientTls) -> Result<Channel, ChannelError> {
-    let connector = Connector::http2(tls);
-    Ok(endpoint(uri)?.connect_with_connector_lazy(connector))
+    let origin = origin(uri)?;
+    Ok(Channel {
+        lanes: Arc::new(Lanes::new(Connector::http2(tls), origin.clone())),
+        origin,
+    })
 }
 
-fn endpoint(uri: &str) -> Result<Endpoint, ChannelError> {
+/// tonic's own channel, which connects at the first call, for code that names that type.
+///
+/// It connects again by itself, each time with the identity of the moment; but it learns that a
+/// connection ends only when that has ended, and a call that is on its way then fails.
+///
+/// # Errors
+///
+/// Where the URI is none of this kind.
+pub fn stock_channel(uri: &str, tls: ClientTls) -> Result<transport::Channel, ChannelError> {
+    Ok(endpoint(origin(uri)?)?.connect_with_connector_lazy(Connector::http2(tls)))
+}
+
+/// A channel to one server, for any client that tonic generates. Cheap to clone; all clones share
+/// their connection.
+///
+/// When our own identity is renewed, when the server's certificate is about to end, or when the
+/// server says that it goes away, the next connection is made while calls go on over the old one.
+/// Then new calls take the new one, and those that have begun come to their end on the old one. No
+/// call fails for it. A server that is trusted no more gets no call more, and those that go on end.
+///
+/// Responses carry the [`spiffe_tower::Connection`] that they came over in their extensions.
+#[derive(Clone)]
+pub struct Channel {
+    lanes: Arc<Lanes>,
+    origin: Uri,
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = CallError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, CallError>> + Send>>;
+
+    /// Always: a call waits for its connection by itself.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match call::addressed(request, &self.origin) {
+            Ok(request) => {
+                let lanes = Arc::clone(&self.lanes);
+                Box::pin(call::in_time(request, async move |request| {
+                    lanes.send(request).await
+                }))
+            }
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+fn origin(uri: &str) -> Result<Uri, ChannelError> {
     let uri: Uri = uri.parse()?;
     if uri.scheme() != Some(&Scheme::HTTPS) {
         return Err(ChannelError::NotHttps(uri));
@@ -39,6 +111,10 @@ fn endpoint(uri: &str) -> Result<Endpoint, ChannelError> {
     if uri.path() != "/" || uri.query().is_some() {
         return Err(ChannelError::Path(uri));
     }
+    Ok(uri)
+}
+
+fn endpoint(uri: Uri) -> Result<Endpoint, ChannelError> {
     // Wherever in a build a TLS feature of tonic is on, an https endpoint insists on tonic's own
     // TLS. So the endpoint is http, the connector does TLS, and the server is told https.
     let mut plain = uri.clone().into_parts();
@@ -47,16 +123,9 @@ fn endpoint(uri: &str) -> Result<Endpoint, ChannelError> {
     let plain = Uri::from_parts(plain).map_err(|_| ChannelError::NotHttps(uri.clone()))?;
     Ok(Endpoint::from(plain)
         .origin(uri)
-        .http2_keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PING_TIMEOUT))
+        .http2_keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1))
 }
-
-/// After how much silence during a call the server is asked whether it is still there. Servers in
-/// Go, where nothing else is said, end connections on which that is asked more often than every
-/// five minutes.
-const PING_AFTER: Duration = Duration::from_secs(6 * 60);
-/// How long it may take to answer that.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why there is no channel.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +133,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub enum ChannelError {
     /// There is no connection; the sources tell why.
     #[error("cannot connect")]
-    Connect(#[from] tonic::transport::Error),
+    Connect(#[source] Arc<ConnectError>),
     /// It names no server to connect to securely.
     #[error("{0} is no https URI; it should look like https://host:port")]
     NotHttps(Uri),
@@ -78,64 +147,7 @@ pub enum ChannelError {
 
 #[cfg(test)]
 mod tests {
-    use hyper_util::rt::TokioIo;
-    use tokio::io::{self, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::{Instant, timeout};
-    use tonic_health::pb::HealthCheckRequest;
-    use tonic_health::pb::health_client::HealthClient;
-
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_quiet_call_is_asked_after_but_no_more_often_than_servers_bear() {
-        let (near, far) = duplex(64 * 1024);
-        let mut near = Some(TokioIo::new(near));
-        let dial = tower::service_fn(move |_: Uri| {
-            std::future::ready(near.take().ok_or("one connection must do"))
-        });
-        let endpoint = endpoint("https://ledger").unwrap();
-        let channel = endpoint.connect_with_connector_lazy(dial);
-        let mut client = HealthClient::new(channel);
-        let mut pings = Vec::new();
-        let hour = Duration::from_secs(3600);
-        tokio::select! {
-            answer = client.watch(HealthCheckRequest::default()) => panic!("{answer:?}"),
-            heard = timeout(hour, note_pings(far, &mut pings)) => assert!(heard.is_err(), "{heard:?}"),
-        }
-        assert!(pings.len() > 5, "{pings:?}");
-        // What gRPC servers in Go take for abuse where nothing else is said.
-        let bearable = Duration::from_secs(5 * 60);
-        assert!(
-            pings.is_sorted_by(|one, next| *next - *one >= bearable),
-            "{pings:?}"
-        );
-    }
-
-    /// A server that never answers a call, and notes when it is asked whether it is still there.
-    async fn note_pings(mut io: DuplexStream, pings: &mut Vec<Instant>) -> io::Result<()> {
-        const SETTINGS: u8 = 4;
-        const PING: u8 = 6;
-        const ACK: u8 = 1;
-        io.read_exact(&mut [0; 24]).await?;
-        io.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await?;
-        loop {
-            let mut head = [0; 9];
-            io.read_exact(&mut head).await?;
-            let mut body = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
-            io.read_exact(&mut body).await?;
-            match head {
-                [_, _, _, SETTINGS, 0, ..] => {
-                    io.write_all(&[0, 0, 0, SETTINGS, ACK, 0, 0, 0, 0]).await?;
-                }
-                [_, _, _, PING, 0, ..] => {
-                    pings.push(Instant::now());
-                    io.write_all(&[0, 0, 8, PING, ACK, 0, 0, 0, 0]).await?;
-                    io.write_all(&body).await?;
-                }
-                _ => {}
-            }
-        }
-    }
 
     #[test]
     fn a_server_is_found_by_name_or_address() {
@@ -145,7 +157,11 @@ mod tests {
             ("https://127.0.0.1:8443/", "http://127.0.0.1:8443/"),
             ("https://[::1]:8443", "http://[::1]:8443/"),
         ] {
-            assert_eq!(endpoint(uri).unwrap().uri().to_string(), found, "{uri}");
+            assert_eq!(
+                endpoint(origin(uri).unwrap()).unwrap().uri().to_string(),
+                found,
+                "{uri}"
+            );
         }
     }
 
@@ -160,7 +176,7 @@ mod tests {
             ("https://", "this is no URI"),
             ("", "this is no URI"),
         ] {
-            let error = endpoint(uri).unwrap_err().to_string();
+            let error = origin(uri).unwrap_err().to_string();
             assert!(error.starts_with(begins), "{uri}: {error}");
             assert!(error.ends_with("it should look like https://host:port"));
         }

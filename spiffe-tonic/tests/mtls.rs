@@ -6,20 +6,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
 use spiffe_core::authorizer::{anyone, exactly};
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::SnapshotCell;
 use spiffe_core::testing::TestAuthority;
 use spiffe_core::tls::{ServerTls, SourceExt};
-use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource, SpiffeId};
-use spiffe_tonic::{Incoming, RequestExt, RouterExt, ServeError};
+use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource, SpiffeId, TrustBundle};
+use spiffe_tonic::{Channel, Incoming, RequestExt, RouterExt, ServeError};
 use spiffe_tower::AuthorizeLayer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use tonic::transport::{Channel, Server};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -111,6 +114,130 @@ async fn rotation_costs_no_call() {
         check(fresh).await.unwrap();
     }
     assert!(calls.end().await >= 20, "calls went on meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_channel_rotates_and_loses_no_call() {
+    let authority = TestAuthority::new("a.test");
+    let (web, server_source) = (authority.source("/web"), authority.source("/server"));
+    let server = Running::start(server_source.server(exactly(id("/web")))).await;
+    let tls = web.client(exactly(id("/server")));
+    let channel = spiffe_tonic::channel(&server.uri(), tls).await.unwrap();
+    let callers: Vec<_> = (0..8).map(|_| Calls::begin(channel.clone())).collect();
+    for _ in 0..20 {
+        web.publish(authority.snapshot("/web"));
+        let presented = web.snapshot().svid().unwrap().leaf().der().clone();
+        // Until the server sees the new certificate, by that very channel.
+        let moved = async {
+            while certificate_seen(channel.clone()).await != presented {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), moved).await.unwrap();
+        // The server's own rotation is nobody's matter; its proof is good for as long as before.
+        server_source.publish(authority.snapshot("/server"));
+    }
+    for calls in callers {
+        assert!(calls.end().await >= 20, "calls went on meanwhile");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_channel_follows_its_peers_to_another_authority_and_loses_no_call() {
+    let (old, new) = (TestAuthority::new("a.test"), TestAuthority::new("a.test"));
+    let (web, server_source) = (old.source("/web"), old.source("/server"));
+    let server = Running::start(server_source.server(exactly(id("/web")))).await;
+    let tls = web.client(exactly(id("/server")));
+    let channel = spiffe_tonic::channel(&server.uri(), tls).await.unwrap();
+    let calls = Calls::begin(channel.clone());
+    // As SPIRE does it: trust the new one everywhere, move to it, drop the old one.
+    let authorities = |these: &[&TestAuthority]| {
+        let these = these
+            .iter()
+            .flat_map(|ca| ca.bundle().x509_authorities().to_vec());
+        BundleSet::from(TrustBundle::new("a.test".parse().unwrap(), these.collect()))
+    };
+    let publish = |ca: &TestAuthority, trusted: &BundleSet| {
+        for (source, path) in [(&server_source, "/server"), (&web, "/web")] {
+            let snapshot = IdentitySnapshot::new(vec![ca.svid(path)], trusted.clone());
+            source.publish(snapshot);
+        }
+    };
+    publish(&old, &authorities(&[&old, &new]));
+    publish(&new, &authorities(&[&old, &new]));
+    let presented = web.snapshot().svid().unwrap().leaf().der().clone();
+    let moved = async {
+        while certificate_seen(channel.clone()).await != presented {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), moved).await.unwrap();
+    assert!(calls.end().await > 0);
+    publish(&new, &authorities(&[&new]));
+    check(channel).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_has_begun_stays_on_the_connection_it_began_on() {
+    let authority = TestAuthority::new("a.test");
+    let web = authority.source("/ops");
+    let server = Running::start(authority.source("/server").server(anyone())).await;
+    let channel = spiffe_tonic::channel(&server.uri(), web.client(anyone()))
+        .await
+        .unwrap();
+    let mut client = HealthClient::new(channel.clone());
+    let mut watch = client
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    web.publish(authority.snapshot("/ops"));
+    let presented = web.snapshot().svid().unwrap().leaf().der().clone();
+    while certificate_seen(channel.clone()).await != presented {}
+    server.go_on();
+    assert!(watch.message().await.unwrap().is_some());
+    assert!(watch.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_channel_gives_a_server_that_is_trusted_no_more_no_call() {
+    let (ours, others) = (TestAuthority::new("a.test"), TestAuthority::new("a.test"));
+    let web = ours.source("/web");
+    let server = Running::start(ours.source("/server").server(anyone())).await;
+    let channel = spiffe_tonic::channel(&server.uri(), web.client(anyone()))
+        .await
+        .unwrap();
+    check(channel.clone()).await.unwrap();
+    web.publish(IdentitySnapshot::new(
+        vec![ours.svid("/web")],
+        others.bundle().into(),
+    ));
+    let refused = check(channel.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    let told = chain(&refused);
+    assert!(told.contains("does not lead to an authority"), "{told}");
+    web.publish(ours.snapshot("/web"));
+    check(channel).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_takes_no_longer_than_it_says() {
+    let authority = TestAuthority::new("a.test");
+    let server = Running::start(authority.source("/server").server(anyone())).await;
+    let tls = authority.source("/ops").client(anyone());
+    // Nobody answers there: the listener's queue takes the connection, and that is all.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("https://{}", silent.local_addr().unwrap());
+    let channel = spiffe_tonic::channel_lazy(&uri, tls).unwrap();
+    let mut request = Request::new(HealthCheckRequest::default());
+    request.set_timeout(Duration::from_millis(20));
+    let late = HealthClient::new(channel).check(request).await.unwrap_err();
+    assert_eq!(
+        late.code(),
+        Code::Cancelled,
+        "as tonic's own channel has it"
+    );
+    server.answers(&authority).await;
 }
 
 #[tokio::test]
@@ -219,7 +346,7 @@ async fn an_address_that_is_taken_is_named() {
     let server = Running::start(authority.source("/server").server(anyone())).await;
     let tls = authority.source("/server").server(anyone());
     let served = Server::builder()
-        .add_service(HealthServer::new(Greeter))
+        .add_service(HealthServer::new(Greeter::default()))
         .serve_mtls(server.addr, tls)
         .await;
     let error = served.unwrap_err();
@@ -243,6 +370,7 @@ async fn denials_become_a_status_that_does_not_tell_what_was_expected() {
 /// A server of the [`Greeter`]; only `/ops` may watch.
 struct Running {
     addr: SocketAddr,
+    go_on: Arc<Notify>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -256,14 +384,27 @@ impl Running {
         let incoming: Incoming = spiffe_tonic::incoming(addr, tls).await.unwrap();
         let addr = incoming.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
+        let go_on = Arc::<Notify>::default();
         let policy =
             AuthorizeLayer::new(anyone()).rpc("/grpc.health.v1.Health/Watch", exactly(id("/ops")));
         let served = Server::builder()
             .layer(policy)
-            .add_service(HealthServer::new(Greeter))
+            .add_service(HealthServer::new(Greeter {
+                go_on: Arc::clone(&go_on),
+            }))
             .serve_mtls_with_incoming(incoming, async { _ = stopped.await });
         let task = tokio::spawn(served);
-        Self { addr, stop, task }
+        Self {
+            addr,
+            go_on,
+            stop,
+            task,
+        }
+    }
+
+    /// Lets a watch say what it has to say.
+    fn go_on(&self) {
+        self.go_on.notify_one();
     }
 
     fn uri(&self) -> String {
@@ -283,21 +424,27 @@ impl Running {
     }
 }
 
-/// A health service whose handlers tell in a header who called.
-struct Greeter;
+/// A health service whose handlers tell in a header who called. A watch says one thing, when told
+/// to go on.
+#[derive(Default)]
+struct Greeter {
+    go_on: Arc<Notify>,
+}
 
 #[tonic::async_trait]
 impl Health for Greeter {
-    type WatchStream = tokio_stream::Empty<Result<HealthCheckResponse, Status>>;
+    type WatchStream = ReceiverStream<Result<HealthCheckResponse, Status>>;
 
     async fn check(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let caller = request.spiffe_id().unwrap().as_str();
+        let certificate = &request.peer().unwrap().certificates()[0];
         let mut response = Response::new(HealthCheckResponse::default());
         let metadata = response.metadata_mut();
         metadata.insert("caller", caller.parse().unwrap());
+        metadata.insert_bin("certificate-bin", MetadataValue::from_bytes(certificate));
         Ok(response)
     }
 
@@ -305,7 +452,13 @@ impl Health for Greeter {
         &self,
         _: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Ok(Response::new(tokio_stream::empty()))
+        let (send, stream) = mpsc::channel(1);
+        let go_on = Arc::clone(&self.go_on);
+        tokio::spawn(async move {
+            go_on.notified().await;
+            _ = send.send(Ok(HealthCheckResponse::default())).await;
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
@@ -321,6 +474,16 @@ async fn check(channel: Channel) -> Result<String, Status> {
         .to_str()
         .unwrap()
         .to_owned())
+}
+
+/// The certificate that the server saw at a call over this channel.
+async fn certificate_seen(channel: Channel) -> CertificateDer<'static> {
+    let answer = HealthClient::new(channel)
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap();
+    let seen = answer.metadata().get_bin("certificate-bin").unwrap();
+    CertificateDer::from(seen.to_bytes().unwrap().to_vec())
 }
 
 /// Calls without a pause over one channel; each must succeed.

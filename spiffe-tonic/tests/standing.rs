@@ -15,7 +15,7 @@ use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::tls::{ServerTls, SourceExt};
 use spiffe_core::{IdentitySnapshot, spiffe_id};
 use spiffe_hyper::Listener;
-use spiffe_tonic::RouterExt;
+use spiffe_tonic::{Channel, RouterExt};
 use spiffe_tower::AuthorizeLayer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::oneshot;
@@ -179,7 +179,7 @@ impl Running {
         Self { addr, stop, task }
     }
 
-    async fn client(&self, source: &Arc<SnapshotCell>) -> HealthClient<tonic::transport::Channel> {
+    async fn client(&self, source: &Arc<SnapshotCell>) -> HealthClient<Channel> {
         let uri = format!("https://{}", self.addr);
         let channel = spiffe_tonic::channel(&uri, source.client(anyone())).await;
         HealthClient::new(channel.unwrap())

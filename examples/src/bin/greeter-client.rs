@@ -6,20 +6,17 @@
 
 use std::{error::Error, time::Duration};
 
-use spiffe_core::{
-    IdentitySource, SourceExt, SpiffeId, X509Source, authorizer::exactly, spiffe_id, tls::ClientTls,
-};
+use spiffe_core::{SourceExt, SpiffeId, X509Source, authorizer::exactly, spiffe_id};
 use spiffe_examples::{
     lines::Line,
     proto::greeter::{ResetRequest, SayHelloRequest, greeter_client::GreeterClient},
     tell_identities,
 };
-use spiffe_tonic::ChannelError;
-use tokio::{
-    sync::watch,
-    time::{self, Instant, MissedTickBehavior},
-};
-use tonic::{Status, transport::Channel};
+use spiffe_tonic::Channel;
+use tokio::time::{self, Instant, MissedTickBehavior};
+use tonic::Status;
+
+type Greeter = GreeterClient<Channel>;
 
 const SERVER: SpiffeId = spiffe_id!("spiffe://example.org/greeter/server");
 const USAGE: &str = "usage: greeter-client ADDRESS (hello NICKNAME | reset | flow SECONDS)";
@@ -36,19 +33,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let source = X509Source::connect().await?;
-    let server = Server {
-        uri: format!("https://{address}"),
-        tls: source.client(exactly(SERVER)),
-    };
+    let (uri, server) = (format!("https://{address}"), source.client(exactly(SERVER)));
     let telling = tell_identities(&source);
     let calling = async {
+        let greeter = GreeterClient::new(spiffe_tonic::channel(&uri, server).await?);
         match what {
-            ["hello", nickname] => hello(&server, nickname).await,
-            ["reset"] => reset(&server).await,
-            ["flow", seconds] => {
-                let duration = Duration::from_secs(seconds.parse()?);
-                flow(&server, source.subscribe(), duration).await
-            }
+            ["hello", nickname] => hello(greeter, nickname).await,
+            ["reset"] => reset(greeter).await,
+            ["flow", seconds] => flow(greeter, Duration::from_secs(seconds.parse()?)).await,
             _ => Err(USAGE.into()),
         }
     };
@@ -59,21 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Where the greeter is, and who it must be. What we are ourselves is asked at each handshake.
-struct Server {
-    uri: String,
-    tls: ClientTls,
-}
-
-impl Server {
-    async fn connect(&self) -> Result<GreeterClient<Channel>, ChannelError> {
-        let channel = spiffe_tonic::channel(&self.uri, self.tls.clone()).await?;
-        Ok(GreeterClient::new(channel))
-    }
-}
-
-async fn hello(server: &Server, nickname: &str) -> Result<(), Box<dyn Error>> {
-    let mut greeter = server.connect().await?;
+async fn hello(mut greeter: Greeter, nickname: &str) -> Result<(), Box<dyn Error>> {
     let request = SayHelloRequest {
         nickname: nickname.to_owned(),
     };
@@ -89,8 +67,7 @@ async fn hello(server: &Server, nickname: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn reset(server: &Server) -> Result<(), Box<dyn Error>> {
-    let mut greeter = server.connect().await?;
+async fn reset(mut greeter: Greeter) -> Result<(), Box<dyn Error>> {
     match greeter.reset(ResetRequest {}).await {
         Ok(answer) => println!("{} greetings forgotten", answer.get_ref().forgotten),
         Err(status) => println!("{}", refused(&status)),
@@ -98,25 +75,13 @@ async fn reset(server: &Server) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Calls and calls, and counts.
-///
-/// A connection keeps the certificates that it began with. So whenever ours is renewed, the calls
-/// move to a new connection; the old one ends between two calls and disturbs none.
-async fn flow(
-    server: &Server,
-    mut changes: watch::Receiver<u64>,
-    duration: Duration,
-) -> Result<(), Box<dyn Error>> {
-    let mut greeter = server.connect().await?;
+/// Calls and calls, and counts. That identities are renewed meanwhile is the channel's matter.
+async fn flow(mut greeter: Greeter, duration: Duration) -> Result<(), Box<dyn Error>> {
     let (mut sent, mut failed) = (0, 0);
     let end = Instant::now() + duration;
     let mut ticks = time::interval(PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while ticks.tick().await < end {
-        if changes.has_changed()? {
-            changes.mark_unchanged();
-            greeter = server.connect().await?;
-        }
         let nickname = format!("number {sent}");
         sent += 1;
         if let Err(status) = greeter.say_hello(SayHelloRequest { nickname }).await {

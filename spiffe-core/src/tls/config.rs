@@ -177,6 +177,12 @@ impl ClientTls {
         self
     }
 
+    /// Where our own identity comes from, for whoever replaces connections when that is renewed.
+    #[must_use]
+    pub fn source(&self) -> &Arc<dyn IdentitySource> {
+        &self.side.source
+    }
+
     /// What makes streams with a peer out of connected IO.
     #[must_use]
     pub fn connector(&self) -> Connector {

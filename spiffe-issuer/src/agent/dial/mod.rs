@@ -12,7 +12,7 @@ use spiffe_core::clock::Clock;
 use spiffe_core::source::SnapshotCell;
 use spiffe_core::tls::ClientTls;
 use spiffe_core::{IdError, SpiffeId, TrustDomain};
-use spiffe_tonic::channel_lazy;
+use spiffe_tonic::stock_channel;
 use tonic::transport::Channel;
 
 use super::config::ServerAddress;
@@ -48,7 +48,7 @@ impl Verified {
 impl Dialer for Verified {
     async fn dial(&self) -> Result<Channel, Box<dyn StdError + Send + Sync>> {
         let uri = format!("https://{}", self.address);
-        Ok(channel_lazy(&uri, self.tls.clone())?)
+        Ok(stock_channel(&uri, self.tls.clone())?)
     }
 }
 
