@@ -54,6 +54,27 @@ fn documents_hold_what_the_fuzz_target_holds_true() {
     }
 }
 
+#[test]
+fn names_hold_what_the_fuzz_target_holds_true() {
+    let mut ids = 0;
+    for text in [
+        include_str!("vectors/spiffeid.json"),
+        include_str!("vectors/trustdomain.json"),
+    ] {
+        let cases: Vec<Value> = serde_json::from_str(text).unwrap();
+        for case in cases {
+            let input = case["input"].as_str().unwrap();
+            ids += usize::from(fuzzed::name(input));
+            for near in neighbours(input.as_bytes(), 3) {
+                let text = String::from_utf8_lossy(&near);
+                fuzzed::name(&text);
+                fuzzed::name(&text.replacen(['"', '{', '0'], "*", 1));
+            }
+        }
+    }
+    assert!(ids > 100, "the reader refuses everything");
+}
+
 /// Texts that differ in one byte, at every `step`th place, and texts that end early.
 fn neighbours(text: &[u8], step: usize) -> impl Iterator<Item = Vec<u8>> {
     (0..text.len()).step_by(step).flat_map(|at| {

@@ -8,8 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 use spiffe_core::verify::{Role, VerifyError, x509_peer};
-use spiffe_core::x509::{Certificate, X509Svid};
-use spiffe_core::{BundleSet, SpiffeId, TrustBundle};
+use spiffe_core::x509::{Certificate, X509Error, X509Svid};
+use spiffe_core::{BundleSet, IdError, SpiffeId, TrustBundle, TrustDomain};
 
 /// What we do where the standard leaves a choice; each is argued in the standard's own notes.
 const CHOICES: &[(&str, bool)] = &[
@@ -59,6 +59,62 @@ fn peers_are_judged_as_the_standard_says_in_either_role() {
         }
     }
     assert_eq!(cases.len(), 52);
+}
+
+// conformance: X509-1- X509-3- X509-4- X509-9- X509-16- X509-17- X509-20- X509-23- X509-24- ID-22-
+// conformance: X509-13- FD-53-
+#[test]
+fn each_refusal_says_why() {
+    use VerifyError as Why;
+    let (bundles, cases) = vectors();
+    let home = || TrustDomain::from_static("example.org");
+    let other = || TrustDomain::from_static("other.example.org");
+    let key_purpose = || Why::KeyPurpose { role: Role::Client };
+    let id = |why| X509Error::Id(why).into();
+    for (name, why) in [
+        ("intermediate-missing", Why::UnknownAuthority(home())),
+        ("untrusted-ca", Why::UnknownAuthority(home())),
+        ("federated-id-local-ca", Why::UnknownAuthority(other())),
+        ("local-id-federated-ca", Why::UnknownAuthority(home())),
+        ("expired-root", Why::UnknownAuthority(home())),
+        (
+            "no-bundle-td",
+            Why::UnknownTrustDomain(TrustDomain::from_static("unknown.example.org")),
+        ),
+        ("not-yet-valid", Why::NotYetValid),
+        ("expired-intermediate", Why::Expired),
+        ("leaf-signed-by-leaf", Why::IssuerIsNone),
+        ("eku-server-only", key_purpose()),
+        ("eku-codeSigning", key_purpose()),
+        ("eku-any", key_purpose()),
+        ("ca-true", X509Error::CaLeaf.into()),
+        ("root-presented-as-leaf", X509Error::CaLeaf.into()),
+        ("ku-keyCertSign", X509Error::SigningLeaf.into()),
+        ("ku-cRLSign", X509Error::SigningLeaf.into()),
+        ("ku-absent", X509Error::NoDigitalSignature.into()),
+        (
+            "ku-no-digitalSignature",
+            X509Error::NoDigitalSignature.into(),
+        ),
+        (
+            "empty-subject-noncritical-san",
+            X509Error::UncriticalName.into(),
+        ),
+        ("two-uri-sans", X509Error::UriNames { count: 2 }.into()),
+        (
+            "two-identical-uri-sans",
+            X509Error::UriNames { count: 2 }.into(),
+        ),
+        ("path-less-id", X509Error::RootPath.into()),
+        ("https-uri", id(IdError::Scheme)),
+        ("id-query", id(IdError::PathByte { at: 22 })),
+        ("id-port", id(IdError::TrustDomainByte { at: 20 })),
+        ("id-dotdot", id(IdError::DotSegment { at: 23 })),
+    ] {
+        let case = cases.iter().find(|case| case["name"] == name).unwrap();
+        let judged = x509_peer(&chain(case), &bundles, Role::Client, now());
+        assert_eq!(judged.unwrap_err(), why, "{name}");
+    }
 }
 
 #[test]

@@ -15,6 +15,10 @@ pub enum VerifyError {
     /// A certificate of the path has expired.
     #[error("a certificate of the chain has expired")]
     Expired,
+    /// A certificate of the path that may not sign certificates has signed one (X509-SVID section
+    /// 3.2).
+    #[error("a certificate of the chain was signed by one that may not sign any")]
+    IssuerIsNone,
     /// The leaf names extended key usages, and that of its role is not among them (X509-SVID section
     /// 4.4).
     #[error("the peer's certificate is not meant for a {role}: its extended key usage says so")]

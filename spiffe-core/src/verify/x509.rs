@@ -172,6 +172,7 @@ fn explain(error: webpki::Error, role: Role, trust_domain: TrustDomain) -> Verif
     match error {
         webpki::Error::CertExpired { .. } => VerifyError::Expired,
         webpki::Error::CertNotValidYet { .. } => VerifyError::NotYetValid,
+        webpki::Error::EndEntityUsedAsCa => VerifyError::IssuerIsNone,
         webpki::Error::NameConstraintViolation => VerifyError::NameConstraints,
         webpki::Error::RequiredEkuNotFoundContext(_) => VerifyError::KeyPurpose { role },
         // The authorities of a trust domain often share one name, so somebody else's chain shows as

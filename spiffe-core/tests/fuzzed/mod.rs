@@ -1,4 +1,4 @@
-//! What the fuzz targets `jwt` and `bundle_document` hold true for any bytes. A plain test runs the
+//! What the fuzz targets `jwt`, `bundle_document` and `names` hold true for any bytes. A plain test runs the
 //! same over the vectors, so that what holds is shown where no fuzzer is at hand.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use spiffe_core::bundle::WriteError;
 use spiffe_core::jwt::{Algorithm, Jwk, JwtSvid};
 use spiffe_core::verify::{JwtRules, jwt, wit};
-use spiffe_core::{BundleSet, TrustBundle, TrustDomain};
+use spiffe_core::{BundleSet, IdPattern, SpiffeId, TrustBundle, TrustDomain};
 
 const TD: TrustDomain = TrustDomain::from_static("example.org");
 
@@ -89,6 +89,43 @@ pub(crate) fn document(text: &[u8]) {
         assert_eq!(again.value.iter().count(), read.value.iter().count());
         assert!(again.skipped.is_empty(), "{:?}", again.skipped);
     }
+}
+
+/// No text makes the readers of names panic; a name that is read is the text itself, obeys the
+/// standard's alphabet, and is the same when it is made of its parts. Tells whether it is an ID.
+pub(crate) fn name(text: &str) -> bool {
+    if let Ok(domain) = TrustDomain::from_id_or_name(text) {
+        assert_eq!(domain.as_str().parse(), Ok(domain.clone()));
+        assert!(domain.as_str().len() <= 255);
+        assert!(SpiffeId::from(&domain).path().is_empty());
+    }
+    if let Ok(pattern) = text.parse::<IdPattern>() {
+        assert_eq!(pattern.to_string(), text);
+        let one: SpiffeId = text.replace('*', "x").parse().unwrap();
+        assert!(pattern.matches(&one));
+        let more = format!("{one}/x");
+        let goes_on = more.parse().is_ok_and(|id| pattern.matches(&id));
+        assert!(!goes_on || text.ends_with("/**"), "{text} matches {more}");
+    }
+    let Ok(id) = text.parse::<SpiffeId>() else {
+        return false;
+    };
+    let domain = id.trust_domain();
+    assert_eq!(id.as_str(), text);
+    assert!(text.len() <= SpiffeId::MAX_LEN);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/.-_".contains(&byte);
+    assert!(text["spiffe://".len()..].bytes().all(allowed));
+    assert_eq!(format!("spiffe://{domain}{}", id.path()), text);
+    assert_eq!(SpiffeId::new(&domain, id.path()).as_ref(), Ok(&id));
+    let parts = SpiffeId::from_segments(&domain, id.segments());
+    assert_eq!(parts.as_ref(), Ok(&id));
+    assert!(
+        id.segments()
+            .all(|segment| !matches!(segment, "" | "." | ".."))
+    );
+    assert!(id.starts_with(&id) && id.starts_with(&SpiffeId::from(&domain)));
+    assert!(text.parse::<IdPattern>().unwrap().matches(&id));
+    true
 }
 
 /// What was read can be written, unless its publisher gave two keys one name.
