@@ -12,7 +12,7 @@ use spiffe_core::{IdError, JwtSvid, SpiffeId, TrustDomain, X509Svid};
 #[test]
 fn ids_are_read_as_the_standard_has_them() {
     for case in cases(include_str!("vectors/spiffeid.json")) {
-        judge(&case, case["input"].as_str().unwrap().parse::<SpiffeId>());
+        judge(&case, &case["input"].as_str().unwrap().parse::<SpiffeId>());
     }
 }
 
@@ -22,7 +22,7 @@ fn trust_domains_are_read_as_the_standard_has_them() {
     for case in cases(include_str!("vectors/trustdomain.json")) {
         judge(
             &case,
-            TrustDomain::from_id_or_name(case["input"].as_str().unwrap()),
+            &TrustDomain::from_id_or_name(case["input"].as_str().unwrap()),
         );
     }
 }
@@ -42,7 +42,7 @@ fn segments_join_to_a_path_or_are_refused() {
         if let (Ok(id), Some(path)) = (&id, case["path"].as_str()) {
             assert_eq!(id.path(), path, "{case}");
         }
-        judge(&case, id);
+        judge(&case, &id);
     }
 }
 
@@ -82,7 +82,7 @@ fn an_id_of_2048_bytes_goes_through_every_document() {
 }
 
 /// Accepted or refused as expected, and refused for the reason that is given.
-fn judge<T: Debug>(case: &Value, result: Result<T, IdError>) {
+fn judge<T: Debug>(case: &Value, result: &Result<T, IdError>) {
     let Err(why) = result else {
         assert_eq!(case["ok"], true, "{case}: {result:?}");
         return;
