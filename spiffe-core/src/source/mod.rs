@@ -3,6 +3,7 @@
 //! * [`X509Source`]: identities and bundles from the Workload API;
 //! * [`BundleSource`]: bundles from there, for those who have no identity;
 //! * [`JwtSource`]: tokens from there, and the bundles to verify those of others with;
+//! * [`FileSource`]: identities and bundles from files that others write;
 //! * [`SnapshotCell`]: whatever its owner publishes.
 //!
 //! [`IdentityView`] shows one identity of a source that has many.
@@ -14,6 +15,7 @@ mod bundles;
 mod cell;
 #[cfg(feature = "workload-api")]
 mod error;
+mod files;
 #[cfg(feature = "workload-api")]
 mod health;
 #[cfg(feature = "workload-api")]
@@ -41,6 +43,7 @@ pub use bundles::{BundleSource, BundleSourceBuilder};
 pub use cell::SnapshotCell;
 #[cfg(feature = "workload-api")]
 pub use error::SourceError;
+pub use files::{FileError, FileSource, FileSourceBuilder};
 #[cfg(feature = "workload-api")]
 pub use health::Health;
 #[cfg(feature = "workload-api")]

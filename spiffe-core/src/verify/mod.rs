@@ -3,6 +3,8 @@
 mod error;
 mod jwt;
 mod jwt_error;
+#[cfg(feature = "source")]
+mod own;
 mod peer;
 mod uri_constraints;
 #[cfg(feature = "incubating-wit")]
@@ -23,3 +25,6 @@ pub use x509::x509_peer;
 pub(crate) use peer::{Ended, Standing};
 #[cfg(feature = "tls")]
 pub(crate) use x509::x509_peer_with;
+
+#[cfg(feature = "source")]
+pub(crate) use own::own_svid;

@@ -1,13 +1,13 @@
 //! X.509-SVIDs with their bundles: from a message to a snapshot.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::{Decoded, kept, short, told_apart};
 use crate::bundle::{BundleSet, TrustBundle};
 use crate::proto::workload;
 use crate::snapshot::IdentitySnapshot;
-use crate::verify::{Role, VerifyError, x509_peer};
+use crate::verify::own_svid;
 use crate::workload_api::{Flaw, Limits};
 use crate::x509::{Crl, X509Svid};
 use crate::{SpiffeId, TrustDomain};
@@ -146,25 +146,12 @@ fn svid(
         let found = svid.id().clone();
         return Err(Flaw::ForeignSvid { said, found });
     }
-    believable(&svid, bundles, now).map_err(|source| Flaw::Unbelievable { id: said, source })?;
+    own_svid(&svid, bundles, now).map_err(|source| Flaw::Unbelievable { id: said, source })?;
     Ok(svid.with_hint(hint(message)))
 }
 
 fn hint(message: &workload::X509svid) -> &str {
     short(&message.hint)
-}
-
-fn believable(svid: &X509Svid, bundles: &BundleSet, now: SystemTime) -> Result<(), VerifyError> {
-    let chain: Vec<_> = svid.chain().iter().map(|c| c.der().clone()).collect();
-    // The clock of who signed may be ahead of ours.
-    let begins = svid.chain().iter().map(|c| c.not_before()).max();
-    let now = begins
-        .filter(|begins| *begins <= now + CLOCK_SKEW)
-        .map_or(now, |begins| begins.max(now));
-    // It may be meant for one of the roles only.
-    x509_peer(&chain, bundles, Role::Server, now)
-        .or_else(|_| x509_peer(&chain, bundles, Role::Client, now))
-        .map(|_| ())
 }
 
 /// The SVID that a flawed one would have replaced, while it is valid.
@@ -193,6 +180,3 @@ fn at_home(svids: &[X509Svid], old: &IdentitySnapshot, bundles: BundleSet) -> Bu
             _ => bundles,
         })
 }
-
-/// How far the clock of who signed may be ahead.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
