@@ -138,15 +138,25 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
+    use std::sync::Mutex;
+
     use tokio::time::Instant;
 
     use super::*;
 
+    /// It takes connections and says nothing.
+    fn client_of_a_silent_api() -> WorkloadApiClient {
+        let held = Mutex::new(Vec::new());
+        WorkloadApiClient::new(Endpoint::custom("memory", move || {
+            let (near, far) = tokio::io::duplex(1024);
+            held.lock().unwrap().push(far);
+            std::future::ready(Ok(near))
+        }))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_api_that_fell_silent_is_noticed() {
-        let (answerer, _held) = mpsc::unbounded_channel();
-        let client = WorkloadApiClient::new(Endpoint::memory(answerer));
+        let client = client_of_a_silent_api();
         let begin = Instant::now();
         let fetched = timeout(Duration::from_secs(3600), client.fetch_x509()).await;
         let why = fetched.unwrap().unwrap_err();
@@ -156,8 +166,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_does_not_come_is_not_awaited_for_long() {
-        let (answerer, _held) = mpsc::unbounded_channel();
-        let client = WorkloadApiClient::new(Endpoint::memory(answerer));
+        let client = client_of_a_silent_api();
         let begin = Instant::now();
         let why = client.fetch_jwt_svids(["db"], None).await.unwrap_err();
         assert_eq!(begin.elapsed(), ANSWER_TIMEOUT);

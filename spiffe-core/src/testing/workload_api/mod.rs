@@ -5,6 +5,7 @@ mod script;
 mod service;
 
 use std::io;
+#[cfg(unix)]
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,10 +15,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+#[cfg(unix)]
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::{UnboundedReceiverStream, UnixListenerStream};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+#[cfg(unix)]
+use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Status};
 
@@ -58,7 +62,11 @@ impl FakeWorkloadApi {
     #[must_use]
     pub fn in_memory() -> Self {
         let (answerer, arrivals) = mpsc::unbounded_channel::<DuplexStream>();
-        let endpoint = Endpoint::memory(answerer);
+        let endpoint = Endpoint::custom("memory", move || {
+            let (near, far) = tokio::io::duplex(PIPE);
+            let gone = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+            std::future::ready(answerer.send(far).map(|()| near).map_err(gone))
+        });
         Self::serve(endpoint, UnboundedReceiverStream::new(arrivals))
     }
 
@@ -71,6 +79,7 @@ impl FakeWorkloadApi {
     /// # Panics
     ///
     /// Where the path is not absolute, or outside a tokio runtime.
+    #[cfg(unix)]
     pub fn on_socket(path: &Path) -> io::Result<Self> {
         let listener = UnixListener::bind(path)?;
         let endpoint = Endpoint::unix(path).unwrap();
@@ -287,6 +296,9 @@ pub fn message(snapshot: &IdentitySnapshot) -> X509svidResponse {
             .collect(),
     }
 }
+
+/// How much a pipe in memory holds.
+const PIPE: usize = 64 * 1024;
 
 fn concatenated(bundle: &TrustBundle) -> Vec<u8> {
     let authorities = bundle.x509_authorities().iter();

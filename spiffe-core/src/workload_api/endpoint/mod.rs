@@ -1,34 +1,41 @@
 //! Where the Workload API is (SPIFFE Workload Endpoint section 4).
 
+mod connect;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+#[cfg(unix)]
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
+#[cfg(unix)]
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+
+use self::connect::Connector;
 
 /// The environment variable that tells where the Workload API is.
 pub const ENDPOINT_SOCKET: &str = "SPIFFE_ENDPOINT_SOCKET";
 
-/// The address of a Workload API, as `unix:///path` or `tcp://ip:port`.
+/// The address of a Workload API: `unix:///path` or `tcp://ip:port`, and on Windows
+/// `npipe:name` as well, which is the named pipe `\\.\pipe\name` (there is no `unix` there).
 ///
 /// A `unix` path is percent-decoded; the scheme may be in upper case, and `unix:/path` is
-/// understood.
+/// understood. Named pipes are not tested by us.
 #[derive(Debug, Clone)]
 pub struct Endpoint(Address);
 
 #[derive(Debug, Clone)]
 enum Address {
-    #[cfg(feature = "testing")]
-    Memory(tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>),
+    Custom(Connector),
+    #[cfg(windows)]
+    Pipe(String),
     Tcp(SocketAddr),
+    #[cfg(unix)]
     Unix(PathBuf),
 }
 
@@ -64,10 +71,14 @@ pub enum EndpointError {
         "a percent sign must begin the two hex digits of a byte other than 00: write %25 for itself"
     )]
     Percent,
+    /// A named pipe without a name, or with a host.
+    #[cfg(windows)]
+    #[error("a named pipe is written npipe:name, without slashes before its name")]
+    PipeName,
     /// Something behind `?`.
     #[error("an endpoint has no query: leave out `?` and what follows")]
     Query,
-    /// Neither `unix:` nor `tcp:`.
+    /// Neither `unix:` nor `tcp:`, nor on Windows `npipe:`.
     #[error("an endpoint starts with unix:// or tcp://, as in unix:///run/spire/agent.sock")]
     Scheme,
     /// A `tcp` address with a path.
@@ -97,11 +108,22 @@ impl Endpoint {
         value.to_str().ok_or(EndpointError::NotUtf8)?.parse()
     }
 
+    /// An API that is reached in a way of one's own: `connect` makes a connection each time that it
+    /// is called, and `name` stands for it in messages.
+    pub fn custom<F, IO>(name: &str, connect: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<IO>> + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self(Address::Custom(Connector::new(name, connect)))
+    }
+
     /// The Unix socket at this path.
     ///
     /// # Errors
     ///
     /// Where the path is not absolute.
+    #[cfg(unix)]
     pub fn unix(path: impl Into<PathBuf>) -> Result<Self, EndpointError> {
         let path = path.into();
         if !path.is_absolute() || path.parent().is_none() {
@@ -111,39 +133,13 @@ impl Endpoint {
     }
 
     /// The path of the Unix socket, where it is one.
+    #[cfg(unix)]
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
             Address::Unix(path) => Some(path),
             _ => None,
         }
-    }
-
-    /// A pipe in memory: who answers gets its far ends.
-    #[cfg(feature = "testing")]
-    pub(crate) fn memory(
-        answerer: tokio::sync::mpsc::UnboundedSender<tokio::io::DuplexStream>,
-    ) -> Self {
-        Self(Address::Memory(answerer))
-    }
-
-    /// Connects.
-    pub(super) async fn connect(&self) -> io::Result<Box<dyn Io>> {
-        let connecting = async {
-            let io: Box<dyn Io> = match &self.0 {
-                #[cfg(feature = "testing")]
-                Address::Memory(answerer) => {
-                    let (near, far) = tokio::io::duplex(64 * 1024);
-                    let gone = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
-                    answerer.send(far).map_err(gone)?;
-                    Box::new(near)
-                }
-                Address::Tcp(address) => Box::new(TcpStream::connect(address).await?),
-                Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            };
-            Ok(io)
-        };
-        timeout(CONNECT_TIMEOUT, connecting).await?
     }
 }
 
@@ -152,12 +148,13 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let (scheme, rest) = text.split_once(':').ok_or(EndpointError::Scheme)?;
-        let read = if scheme.eq_ignore_ascii_case("unix") {
-            read_unix
-        } else if scheme.eq_ignore_ascii_case("tcp") {
-            read_tcp
-        } else {
-            return Err(EndpointError::Scheme);
+        let read: fn(&str) -> Result<Address, EndpointError> = match &*scheme.to_ascii_lowercase() {
+            "tcp" => read_tcp,
+            #[cfg(unix)]
+            "unix" => read_unix,
+            #[cfg(windows)]
+            "npipe" => read_pipe,
+            _ => return Err(EndpointError::Scheme),
         };
         if rest.contains('#') {
             return Err(EndpointError::Fragment);
@@ -169,6 +166,16 @@ impl FromStr for Endpoint {
     }
 }
 
+/// A named pipe: its name below `\\.\pipe\`, which it may not leave.
+#[cfg(windows)]
+fn read_pipe(rest: &str) -> Result<Address, EndpointError> {
+    if rest.is_empty() || rest.starts_with("//") || rest.contains('\0') {
+        return Err(EndpointError::PipeName);
+    }
+    Ok(Address::Pipe(format!(r"\\.\pipe\{rest}")))
+}
+
+#[cfg(unix)]
 fn read_unix(rest: &str) -> Result<Address, EndpointError> {
     let path = match rest.strip_prefix("//") {
         Some(path) if path.is_empty() || path.starts_with('/') => path,
@@ -220,9 +227,11 @@ fn why_no_socket(authority: &str) -> EndpointError {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            #[cfg(feature = "testing")]
-            Address::Memory(_) => f.write_str("memory"),
+            Address::Custom(connector) => f.write_str(connector.name()),
+            #[cfg(windows)]
+            Address::Pipe(name) => write!(f, "npipe:{}", name.trim_start_matches(r"\\.\pipe\")),
             Address::Tcp(address) => write!(f, "tcp://{address}"),
+            #[cfg(unix)]
             Address::Unix(path) => {
                 let path = percent_encode(path.as_os_str().as_bytes(), UNSAFE);
                 write!(f, "unix://{path}")
@@ -231,27 +240,21 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What carries the connection.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// A Unix socket answers at once or not at all; only `tcp` can hang.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What would not read back as the same path.
+#[cfg(unix)]
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
     // conformance: WE-10+ WE-10- WE-11+ WE-11- WE-12+ WE-12- WE-13+ WE-13- WE-14+ WE-14-
     #[test]
     fn the_standards_addresses_are_read_or_refused() {
-        let cases: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/vectors/endpoint_addresses.json"))
-                .unwrap();
+        let cases: serde_json::Value = serde_json::from_str(include_str!(
+            "../../../tests/vectors/endpoint_addresses.json"
+        ))
+        .unwrap();
         for case in cases.as_array().unwrap() {
             let input = case["input"].as_str().unwrap();
             let read = input.parse::<Endpoint>();
