@@ -1,6 +1,5 @@
 //! What is good for one thing is good for nothing else: keys of one kind of document, servers of
 //! another protocol, and bundles of another name.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::JwtSource;
@@ -63,17 +62,18 @@ async fn a_server_of_another_protocol_is_no_workload_api() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("agent.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let web_server = tokio::spawn(async move {
+    let web_server = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut asked = [0; 14];
         stream.read_exact(&mut asked).await.unwrap();
         let answer = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-length: 0\r\n\r\n";
         stream.write_all(answer).await.unwrap();
         asked
-    });
+    };
     let client = WorkloadApiClient::new(Endpoint::unix(&path).unwrap());
-    assert!(client.fetch_x509().await.is_err());
-    assert_eq!(&web_server.await.unwrap(), b"PRI * HTTP/2.0");
+    let (asked, answered) = tokio::join!(web_server, client.fetch_x509());
+    assert_eq!(&asked, b"PRI * HTTP/2.0");
+    assert!(answered.is_err());
 }
 
 // conformance: TB-19-
