@@ -26,8 +26,23 @@ use crate::transport::{H2, HTTP, connection};
 /// whatever the URI's scheme, and the port is 443 where the URI names none.
 #[derive(Clone)]
 pub struct Connector {
+    by_uri: Arc<dyn Fn(&Uri) -> Side + Send + Sync>,
+}
+
+/// What one connection is made with.
+#[derive(Clone)]
+struct Side {
     tls: tls::Connector,
     source: Arc<dyn IdentitySource>,
+}
+
+impl From<&ClientTls> for Side {
+    fn from(tls: &ClientTls) -> Self {
+        Self {
+            tls: tls.connector(),
+            source: tls.source().clone(),
+        }
+    }
 }
 
 impl Connector {
@@ -43,10 +58,33 @@ impl Connector {
         Self::of(&tls.alpn([H2]))
     }
 
-    fn of(tls: &ClientTls) -> Self {
+    /// A connector as by [`new`](Self::new), to servers of which each has its own identity.
+    ///
+    /// hyper's pool knows connections by scheme and authority, so let nothing else of the URI decide.
+    ///
+    /// ```
+    /// # use spiffe_core::{IdentitySource, SourceExt, SpiffeId, TrustDomain};
+    /// # use spiffe_core::authorizer::one_of;
+    /// # fn example(source: impl IdentitySource + Clone) -> spiffe_hyper::Connector {
+    /// spiffe_hyper::Connector::choosing(move |uri| {
+    ///     let domain = TrustDomain::from_static("prod.example");
+    ///     // https://ledger is spiffe://prod.example/ledger. A host that names nobody is let in
+    ///     // by nobody.
+    ///     let path = format!("/{}", uri.host().unwrap_or_default());
+    ///     source.client(one_of(SpiffeId::new(&domain, &path).ok()))
+    /// })
+    /// # }
+    /// ```
+    pub fn choosing(choose: impl Fn(&Uri) -> ClientTls + Send + Sync + 'static) -> Self {
         Self {
-            tls: tls.connector(),
-            source: tls.source().clone(),
+            by_uri: Arc::new(move |uri| Side::from(&choose(uri).alpn(HTTP))),
+        }
+    }
+
+    fn of(tls: &ClientTls) -> Self {
+        let side = Side::from(tls);
+        Self {
+            by_uri: Arc::new(move |_| side.clone()),
         }
     }
 
@@ -65,8 +103,9 @@ impl Connector {
         // Small messages go out at once; where that cannot be set they only come later.
         let _ = tcp.set_nodelay(true);
         // Before the handshake: whatever is renewed meanwhile counts as renewed after it.
-        let renewal = Renewal::of(self.source);
-        let stream = self.tls.connect(tcp).await?;
+        let Side { tls, source } = (self.by_uri)(&uri);
+        let renewal = Renewal::of(source);
+        let stream = tls.connect(tcp).await?;
         let io = TokioIo::new(stream);
         Ok(PeerIo { io, renewal })
     }

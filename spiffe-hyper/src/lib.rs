@@ -45,14 +45,25 @@
 //! ```
 //!
 //! hyper's pool tells connections apart by scheme and authority, not by who is expected there: a
-//! client is for servers that the same authorizer may judge.
+//! client is for servers that the same authorizer may judge, or that [`Connector::choosing`] tells
+//! apart by their authority.
+//!
+//! # With axum
+//!
+//! An axum `Router` is a service that [`serve`] takes, and that is the way that parts from peers in
+//! time. The feature `axum` adds `Caller`, which handlers extract, and makes a [`Listener`] one for
+//! `axum::serve`.
 
+#[cfg(feature = "axum")]
+mod axum;
 mod connector;
 mod handshakes;
 mod listener;
 mod server;
 mod transport;
 
+#[cfg(feature = "axum")]
+pub use self::axum::{Caller, ConnectInfo, NoCaller};
 pub use connector::{ConnectError, Connector, PeerIo};
 pub use handshakes::Handshakes;
 pub use listener::Listener;

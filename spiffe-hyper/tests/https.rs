@@ -13,8 +13,9 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use spiffe_core::authorizer::{anyone, exactly};
+use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::SnapshotCell;
-use spiffe_core::testing::TestAuthority;
+use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::tls::{ServerTls, SourceExt};
 use spiffe_core::{IdentitySnapshot, IdentitySource, SpiffeId};
 use spiffe_hyper::{Connector, Listener};
@@ -23,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_stream::StreamExt;
 use tower_service::Service;
 
 #[tokio::test]
@@ -71,6 +73,79 @@ async fn a_client_leaves_who_is_not_the_one_and_says_why() {
         told.contains("spiffe://a.test/server is not spiffe://a.test/ledger"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn each_server_must_be_the_one_that_its_uri_stands_for() {
+    let authority = TestAuthority::new("a.test");
+    let ledger = Server::start(authority.source("/ledger").server(anyone())).await;
+    let bank = Server::start(authority.source("/bank").server(anyone())).await;
+    let (source, port) = (authority.source("/web"), ledger.addr.port());
+    let connector = Connector::choosing(move |uri| {
+        let is_ledger = uri.port_u16() == Some(port);
+        source.client(exactly(id(if is_ledger { "/ledger" } else { "/vault" })))
+    });
+    let client = Client::builder(TokioExecutor::new()).build::<_, String>(connector);
+    client.get(ledger.uri("/")).await.unwrap();
+    let error = client.get(bank.uri("/")).await.unwrap_err();
+    let told = error.source().unwrap().to_string();
+    assert!(
+        told.contains("spiffe://a.test/bank is not spiffe://a.test/vault"),
+        "{told}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn goaway_comes_before_the_peers_certificate_ends() {
+    let now = SystemClock.now();
+    let clock = Arc::new(TestClock::at(now));
+    let authority = TestAuthority::at("a.test", now);
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let tls = authority
+        .source("/server")
+        .server(anyone())
+        .clock(clock.clone());
+    let coming = tokio_stream::iter([Ok(far)]).chain(tokio_stream::pending());
+    let listener = Listener::<tokio::io::DuplexStream>::from_incoming(coming, tls);
+    let echo = tower::service_fn(async |_: Request<Incoming>| {
+        Ok::<_, Infallible>(Response::new(String::new()))
+    });
+    tokio::spawn(spiffe_hyper::serve(listener, echo, std::future::pending()));
+    let svid = authority
+        .draft("/web")
+        .lifetime(Duration::from_secs(1000))
+        .svid();
+    let web = IdentitySnapshot::new(vec![svid], authority.bundle().into());
+    let tls = Arc::new(SnapshotCell::new(web))
+        .client(anyone())
+        .clock(clock);
+    let connector = tls.alpn([&b"h2"[..]]).connector();
+    let mut io = connector.connect(near).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    io.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    io.flush().await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        io.read_exact(&mut head).await.unwrap();
+        let mut body = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        io.read_exact(&mut body).await.unwrap();
+        match head[3] {
+            // GOAWAY.
+            7 => break,
+            // A ping: the server looks whether we are still there.
+            6 => {
+                io.write_all(&[0, 0, 8, 6, 1, 0, 0, 0, 0]).await.unwrap();
+                io.write_all(&body).await.unwrap();
+                io.flush().await.unwrap();
+            }
+            _ => {}
+        }
+    }
+    let at = begun.elapsed().as_secs();
+    assert!((899..=980).contains(&at), "{at}");
 }
 
 #[tokio::test]

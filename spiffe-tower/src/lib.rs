@@ -44,7 +44,9 @@ mod authorize;
 mod guard;
 mod peer;
 mod refusal;
+mod request;
 
 pub use authorize::{AuthorizeLayer, Authorized};
 pub use guard::{Guarded, GuardedCall, PeerLayer, Proven};
 pub use peer::{Connection, peer};
+pub use request::{AuthorizeRequest, AuthorizeRequestLayer, AuthorizedRequests};

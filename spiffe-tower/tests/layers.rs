@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
 use spiffe_core::authorizer::{Authorizer, Denied, anyone, exactly, member_of};
@@ -14,7 +15,7 @@ use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::testing::TestAuthority;
 use spiffe_core::verify::{Role, x509_peer};
 use spiffe_core::{BundleSet, Peer, SpiffeId};
-use spiffe_tower::{AuthorizeLayer, Connection, Guarded, peer};
+use spiffe_tower::{AuthorizeLayer, AuthorizeRequestLayer, Connection, Guarded, peer};
 use tower::{Layer, Service, ServiceExt};
 
 type Body = Empty<&'static [u8]>;
@@ -108,6 +109,53 @@ async fn the_service_that_was_asked_is_the_one_that_is_called() {
     for caller in ["/web", "/ops", "/web"] {
         service.ready().await.unwrap();
         service.call(request("/", Some(caller))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_decides_about_a_request_may_take_time_and_sees_it() {
+    let allow = |peer: &Peer, request: &Parts| {
+        let denied = Denied::new(peer, "whoever asks for this");
+        let may = request.uri.path() == "/open";
+        async move {
+            tokio::task::yield_now().await;
+            if may { Ok(()) } else { Err(denied) }
+        }
+    };
+    let layer = AuthorizeRequestLayer::new(allow);
+    let mut service = layer.layer(Copied(Strict { ready: false }));
+    for (path, caller, status) in [
+        ("/open", Some("/web"), StatusCode::OK),
+        ("/shut", Some("/web"), StatusCode::FORBIDDEN),
+        ("/open", None, StatusCode::UNAUTHORIZED),
+        ("/open", Some("/web"), StatusCode::OK),
+    ] {
+        service.ready().await.unwrap();
+        let answer = service.call(request(path, caller)).await.unwrap();
+        assert_eq!(answer.status(), status, "{caller:?} asks for {path}");
+    }
+}
+
+/// A copy of a service has not said that it is ready.
+struct Copied(Strict);
+
+impl Clone for Copied {
+    fn clone(&self) -> Self {
+        Self(Strict { ready: false })
+    }
+}
+
+impl Service<Request<Body>> for Copied {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.0.call(request)
     }
 }
 
