@@ -164,6 +164,7 @@ fn ids(svids: &[X509svid]) -> Vec<&str> {
     svids.iter().map(|svid| svid.spiffe_id.as_str()).collect()
 }
 
+// conformance: WA-5+ WA-5- WA-6+ WA-7+ WA-15+ WA-16+ WE-7+
 #[tokio::test]
 async fn a_workload_is_told_all_it_may_have_and_every_change() {
     let api = Api::start().await;
@@ -203,6 +204,7 @@ async fn a_workload_is_told_all_it_may_have_and_every_change() {
     api.stop().await;
 }
 
+// conformance: WA-21+ WA-21- WA-25+ WA-25- WE-20+ WE-20-
 #[tokio::test]
 async fn who_matches_nothing_is_refused() {
     let api = Api::start().await;
@@ -236,6 +238,7 @@ async fn a_workload_that_comes_before_its_identity_waits_for_it() {
     api.stop().await;
 }
 
+// conformance: WA-6+ WA-6- WA-24+ WA-24-
 #[tokio::test]
 async fn bundles_are_told_once_per_change() {
     let api = Api::start().await;
@@ -352,6 +355,7 @@ fn methods() -> Vec<String> {
     service.methods().map(|m| m.name().to_owned()).collect()
 }
 
+// conformance: WA-2+ WA-2- WE-7- WE-18+ WE-18- WE-24-
 #[tokio::test]
 async fn header_required_where_decided() {
     let api = Api::start().await;
