@@ -42,6 +42,8 @@
 //! |---|---|---|
 //! | `source` | | sources and the snapshots they replace; tokio |
 //! | `tls` | yes | `tls`: rustls configurations, acceptor and connector over any IO |
+//! | `rustls-0_23` | | what shows rustls 0.23: bare configurations, a crypto provider of one's own |
+//! | `tls12` | | TLS 1.2, where it is allowed; TLS 1.3 stays the only one otherwise |
 //! | `workload-api` | yes | `workload_api`: the client, and `X509Source`; tonic |
 //! | `serde` | | IDs in configuration files |
 //! | `incubating-wit` | | WIT-SVIDs, which the standard calls incubating: they may change with it |

@@ -1,14 +1,16 @@
 //! What a server or client does in a handshake, and the rustls configuration of it.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{DnsName, InvalidDnsNameError, ServerName, UnixTime};
 use tokio::sync::Semaphore;
 
 use super::judge::Judge;
@@ -99,6 +101,28 @@ impl ServerTls {
         self.max_pending_handshakes
     }
 
+    /// Allows TLS 1.2 as well, for peers that cannot do better. TLS 1.3 only, where nothing is said.
+    #[cfg(feature = "tls12")]
+    #[must_use]
+    pub fn tls12(mut self, allowed: bool) -> Self {
+        self.side.tls12 = allowed;
+        self
+    }
+
+    /// Takes its cryptography from this provider of rustls, in place of aws-lc-rs with
+    /// X25519MLKEM768 first. It needs a cipher suite of TLS 1.3.
+    ///
+    /// # Errors
+    ///
+    /// Where the provider has none.
+    #[cfg(feature = "rustls-0_23")]
+    pub fn crypto_provider(mut self, provider: Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
+        rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13])?;
+        self.side.provider = provider;
+        Ok(self)
+    }
+
     /// What becomes of connections when trust or policy change while they last: the peer is judged
     /// again where nothing else is said.
     #[must_use]
@@ -110,21 +134,26 @@ impl ServerTls {
     /// What makes streams with a peer out of accepted IO.
     #[must_use]
     pub fn acceptor(&self) -> Acceptor {
-        let config = self.clone().into_rustls();
+        let config = self.clone().config();
         Acceptor::new(config, self.side.handshake_timeout, self.side.court())
     }
 
     /// The bare rustls configuration. It presents, verifies and authorizes; the verified peer is to
-    /// be read off the connection by whoever drives it.
+    /// be read off the connection by whoever drives it, and nobody judges it again.
+    #[cfg(feature = "rustls-0_23")]
     #[must_use]
     pub fn into_rustls(self) -> Arc<rustls::ServerConfig> {
+        self.config()
+    }
+
+    fn config(self) -> Arc<rustls::ServerConfig> {
         let judge = Arc::new(self.side.judge(Role::Client, !self.client_may_be_anonymous));
         let presenter = Arc::new(self.side.presenter());
         let builder = rustls::ServerConfig::builder_with_details(
             self.side.provider.clone(),
             Arc::new(ClockTime(self.side.clock.clone())),
         );
-        let mut config = with_tls13(builder.with_protocol_versions(&[&TLS13]))
+        let mut config = with_tls13(builder.with_protocol_versions(self.side.versions()))
             .with_client_cert_verifier(judge)
             .with_cert_resolver(presenter);
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -138,6 +167,7 @@ impl ServerTls {
 #[derive(Clone, Debug)]
 pub struct ClientTls {
     side: Side,
+    server_name: Option<ServerName<'static>>,
 }
 
 impl ClientTls {
@@ -145,7 +175,20 @@ impl ClientTls {
     pub fn new(source: Arc<dyn IdentitySource>, allow: impl Authorizer) -> Self {
         Self {
             side: Side::new(source, allow),
+            server_name: None,
         }
+    }
+
+    /// Tells the server this DNS name (SNI), for proxies that find the way by it. Nothing is told
+    /// where nothing is said, and no name is ever checked: who the server is, its SPIFFE ID says.
+    ///
+    /// # Errors
+    ///
+    /// Where this is no DNS name.
+    pub fn server_name(mut self, name: &str) -> Result<Self, InvalidDnsNameError> {
+        let name = DnsName::try_from(name)?.to_owned();
+        self.server_name = Some(ServerName::DnsName(name));
+        Ok(self)
     }
 
     /// Asks for these application protocols (ALPN), the preferred one first.
@@ -169,6 +212,28 @@ impl ClientTls {
         self
     }
 
+    /// Allows TLS 1.2 as well, for peers that cannot do better. TLS 1.3 only, where nothing is said.
+    #[cfg(feature = "tls12")]
+    #[must_use]
+    pub fn tls12(mut self, allowed: bool) -> Self {
+        self.side.tls12 = allowed;
+        self
+    }
+
+    /// Takes its cryptography from this provider of rustls, in place of aws-lc-rs with
+    /// X25519MLKEM768 first. It needs a cipher suite of TLS 1.3.
+    ///
+    /// # Errors
+    ///
+    /// Where the provider has none.
+    #[cfg(feature = "rustls-0_23")]
+    pub fn crypto_provider(mut self, provider: Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
+        rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13])?;
+        self.side.provider = provider;
+        Ok(self)
+    }
+
     /// What becomes of connections when trust or policy change while they last: the peer is judged
     /// again where nothing else is said.
     #[must_use]
@@ -186,26 +251,35 @@ impl ClientTls {
     /// What makes streams with a peer out of connected IO.
     #[must_use]
     pub fn connector(&self) -> Connector {
-        let config = self.clone().into_rustls();
-        Connector::new(config, self.side.handshake_timeout, self.side.court())
+        let config = self.clone().config();
+        // rustls wants a name. This one is not sent, and no session is kept under it.
+        let unnamed = ServerName::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let name = self.server_name.clone().unwrap_or(unnamed);
+        Connector::new(config, name, self.side.handshake_timeout, self.side.court())
     }
 
-    /// The bare rustls configuration. It presents, verifies and authorizes; no server name is sent
-    /// or checked, because the peer's name is its SPIFFE ID.
+    /// The bare rustls configuration. It presents, verifies and authorizes; no server name is
+    /// checked, because the peer's name is its SPIFFE ID. One is sent (SNI) where
+    /// [`server_name`](Self::server_name) was called: that which the connection is made with.
+    #[cfg(feature = "rustls-0_23")]
     #[must_use]
     pub fn into_rustls(self) -> Arc<rustls::ClientConfig> {
+        self.config()
+    }
+
+    fn config(self) -> Arc<rustls::ClientConfig> {
         let judge = Arc::new(self.side.judge(Role::Server, true));
         let presenter = Arc::new(self.side.presenter());
         let builder = rustls::ClientConfig::builder_with_details(
             self.side.provider.clone(),
             Arc::new(ClockTime(self.side.clock.clone())),
         );
-        let mut config = with_tls13(builder.with_protocol_versions(&[&TLS13]))
+        let mut config = with_tls13(builder.with_protocol_versions(self.side.versions()))
             .dangerous()
             .with_custom_certificate_verifier(judge)
             .with_client_cert_resolver(presenter);
         config.resumption = rustls::client::Resumption::disabled();
-        config.enable_sni = false;
+        config.enable_sni = self.server_name.is_some();
         config.alpn_protocols = self.side.alpn;
         Arc::new(config)
     }
@@ -219,6 +293,8 @@ struct Side {
     clock: Arc<dyn Clock>,
     provider: Arc<CryptoProvider>,
     alpn: Vec<Vec<u8>>,
+    #[cfg(feature = "tls12")]
+    tls12: bool,
     on_change: TrustChange,
     handshake_timeout: Duration,
 }
@@ -232,6 +308,8 @@ impl Side {
             // Never the process's default: two crates would fight about it.
             provider: Arc::new(aws_lc_rs::default_provider()),
             alpn: Vec::new(),
+            #[cfg(feature = "tls12")]
+            tls12: false,
             on_change: TrustChange::default(),
             handshake_timeout: Duration::from_secs(10),
         }
@@ -245,6 +323,14 @@ impl Side {
             peer,
             mandatory,
         }
+    }
+
+    fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        #[cfg(feature = "tls12")]
+        if self.tls12 {
+            return &WITH_TLS12;
+        }
+        &TLS13_ONLY
     }
 
     fn court(&self) -> Arc<Court> {
@@ -275,6 +361,10 @@ impl fmt::Debug for Side {
     }
 }
 
+static TLS13_ONLY: [&SupportedProtocolVersion; 1] = [&TLS13];
+#[cfg(feature = "tls12")]
+static WITH_TLS12: [&SupportedProtocolVersion; 2] = [&TLS13, &rustls::version::TLS12];
+
 /// Our clock, for rustls.
 #[derive(Debug)]
 struct ClockTime(Arc<dyn Clock>);
@@ -291,8 +381,8 @@ impl TimeProvider for ClockTime {
 
 #[expect(
     clippy::expect_used,
-    reason = "the provider is ours, and it has TLS 1.3"
+    reason = "the provider has TLS 1.3: ours does, and any other was asked"
 )]
 fn with_tls13<T>(built: Result<T, rustls::Error>) -> T {
-    built.expect("aws-lc-rs has TLS 1.3")
+    built.expect("a provider with TLS 1.3")
 }

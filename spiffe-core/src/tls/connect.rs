@@ -1,7 +1,6 @@
 //! From connected IO to a stream with a peer.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::policy;
 #[derive(Clone)]
 pub struct Connector {
     tls: TlsConnector,
+    name: ServerName<'static>,
     handshake_timeout: Duration,
     court: Arc<Court>,
 }
@@ -25,11 +25,13 @@ pub struct Connector {
 impl Connector {
     pub(super) fn new(
         config: Arc<rustls::ClientConfig>,
+        name: ServerName<'static>,
         handshake_timeout: Duration,
         court: Arc<Court>,
     ) -> Self {
         Self {
             tls: config.into(),
+            name,
             handshake_timeout,
             court,
         }
@@ -44,11 +46,9 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        // rustls wants a name. It is neither sent nor checked, and no session is kept under it.
-        let name = ServerName::from(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         // Before the authorizer is asked: a change of policy meanwhile is seen by the first look.
         let epoch = policy::epoch();
-        let handshake = verdict::of(self.tls.connect(name, io));
+        let handshake = verdict::of(self.tls.connect(self.name.clone(), io));
         let (outcome, verdict) = timeout(self.handshake_timeout, handshake)
             .await
             .map_err(|_| HandshakeError::TimedOut(self.handshake_timeout))?;

@@ -4,7 +4,7 @@
 //! is a required argument of both. What they make can be used in three ways: the [`Acceptor`] and
 //! [`Connector`] here work over any IO and hand out a stream with its [`Peer`](crate::Peer);
 //! `spiffe-hyper` and `spiffe-tonic` put servers and clients on top of them; and `into_rustls`
-//! gives the bare configuration to whatever else takes one.
+//! (feature `rustls-0_23`) gives the bare configuration to whatever else takes one.
 //!
 //! A configuration is built once and reads the source's snapshot at each handshake: there is
 //! nothing to reload. Sessions are never resumed, because rustls does not ask a verifier about a
