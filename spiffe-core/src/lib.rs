@@ -33,7 +33,8 @@
 //!   nothing else does; [`authorizer`] says whether a peer may talk to us, and a `policy::Policy`
 //!   can change its mind while connections last.
 //! * Sources: an `IdentitySource` always has an [`IdentitySnapshot`]; an `X509Source` takes it from
-//!   the Workload API, a `source::SnapshotCell` from whoever publishes it.
+//!   the Workload API, a `BundleSource` takes bundles alone, a `JwtSource` has tokens as well; a
+//!   `source::FileSource` reads files, and a `source::SnapshotCell` shows what its owner publishes.
 //! * TLS: `SourceExt` makes servers and clients of any source; what they are made of is in `tls`.
 //!
 //! # Features
