@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::standing::{Court, Standing};
 use super::{HandshakeError, PeerStream, verdict};
-use crate::policy;
+use crate::verify::Role;
 
 /// Does the server's side of handshakes, over any IO. Cheap to clone.
 #[derive(Clone)]
@@ -36,12 +36,12 @@ pub enum Arrival<IO> {
 
 impl Acceptor {
     pub(super) fn new(
-        config: Arc<rustls::ServerConfig>,
+        config: rustls::ServerConfig,
         handshake_timeout: Duration,
         court: Arc<Court>,
     ) -> Self {
         Self {
-            tls: config.into(),
+            tls: Arc::new(config).into(),
             handshake_timeout,
             court,
         }
@@ -72,20 +72,23 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        // Before the authorizer is asked: a change of policy meanwhile is seen by the first look.
-        let epoch = policy::epoch();
-        let handshake = verdict::of(self.tls.accept(io));
-        let (outcome, verdict) = timeout(self.handshake_timeout, handshake)
+        // Before the peer is judged: a change of trust or policy meanwhile is seen by the first look.
+        let began_at = self.court.moment();
+        let handshake = verdict::of(began_at, self.tls.accept(io));
+        let (outcome, noted) = timeout(self.handshake_timeout, handshake)
             .await
             .map_err(|_| HandshakeError::TimedOut(self.handshake_timeout))?;
-        match (outcome, verdict) {
-            (_, Some(Err(refused))) => Err(refused),
-            (Err(error), _) => Err(HandshakeError::Failed(error)),
-            (Ok(stream), Some(Ok(peer))) => {
-                let standing = Standing::new(self.court.clone(), peer.clone(), epoch);
+        if let Some(Err(refused)) = noted {
+            return Err(refused);
+        }
+        let stream = outcome.map_err(HandshakeError::Failed)?;
+        match self.court.verdict(noted, stream.get_ref().1, Role::Client) {
+            Some(verdict) => {
+                let peer = verdict?;
+                let standing = Standing::new(self.court.clone(), peer.clone(), began_at);
                 Ok(Arrival::Peer(PeerStream::new(stream, peer, standing)))
             }
-            (Ok(stream), None) => Ok(Arrival::Anonymous(stream)),
+            None => Ok(Arrival::Anonymous(stream)),
         }
     }
 }

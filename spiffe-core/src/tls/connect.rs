@@ -4,40 +4,46 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+use rustls::client::{Resumption, Tls12Resumption};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::standing::{Court, Standing};
+use super::sessions::{ClientSessions, SessionsWith};
+use super::standing::{Court, Moment, Standing};
 use super::{HandshakeError, PeerStream, verdict};
-use crate::policy;
+use crate::verify::Role;
 
 /// Does the client's side of handshakes, over any IO. Cheap to clone.
 #[derive(Clone)]
 pub struct Connector {
-    tls: TlsConnector,
+    config: Arc<ClientConfig>,
     name: ServerName<'static>,
     handshake_timeout: Duration,
     court: Arc<Court>,
+    sessions: Option<Arc<ClientSessions>>,
 }
 
 impl Connector {
     pub(super) fn new(
-        config: Arc<rustls::ClientConfig>,
+        config: ClientConfig,
         name: ServerName<'static>,
         handshake_timeout: Duration,
         court: Arc<Court>,
+        sessions: Option<Arc<ClientSessions>>,
     ) -> Self {
         Self {
-            tls: config.into(),
+            config: Arc::new(config),
             name,
             handshake_timeout,
             court,
+            sessions,
         }
     }
 
-    /// Does one handshake.
+    /// Does one handshake. No session is resumed: nobody says with whom it began.
     ///
     /// # Errors
     ///
@@ -46,22 +52,71 @@ impl Connector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        // Before the authorizer is asked: a change of policy meanwhile is seen by the first look.
-        let epoch = policy::epoch();
-        let handshake = verdict::of(self.tls.connect(self.name.clone(), io));
-        let (outcome, verdict) = timeout(self.handshake_timeout, handshake)
+        let began_at = self.court.moment();
+        self.shake(io, self.config.clone(), began_at).await
+    }
+
+    /// Does one handshake with whom `authority` names, e.g. "ledger:443". That name is not sent and
+    /// proves nothing: it only keeps apart the sessions to be resumed, where
+    /// [`resumption`](super::ClientTls::resumption) says so.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no stream; the connection is closed then.
+    pub async fn connect_to<IO>(
+        &self,
+        authority: &str,
+        io: IO,
+    ) -> Result<PeerStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let begun = self.court.moment();
+        let config = match &self.sessions {
+            None => self.config.clone(),
+            Some(sessions) => {
+                let known = SessionsWith {
+                    authority: authority.into(),
+                    begun,
+                    sessions: sessions.clone(),
+                };
+                let mut config = ClientConfig::clone(&self.config);
+                config.resumption =
+                    Resumption::store(Arc::new(known)).tls12_resumption(Tls12Resumption::Disabled);
+                Arc::new(config)
+            }
+        };
+        self.shake(io, config, begun).await
+    }
+
+    /// `began_at` is from before the peer is judged: a change of trust or policy meanwhile is seen by
+    /// the first look.
+    async fn shake<IO>(
+        &self,
+        io: IO,
+        config: Arc<ClientConfig>,
+        began_at: Moment,
+    ) -> Result<PeerStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let tls = TlsConnector::from(config);
+        let handshake = verdict::of(began_at, tls.connect(self.name.clone(), io));
+        let (outcome, noted) = timeout(self.handshake_timeout, handshake)
             .await
             .map_err(|_| HandshakeError::TimedOut(self.handshake_timeout))?;
-        match (outcome, verdict) {
-            (_, Some(Err(refused))) => Err(refused),
-            (Err(error), _) => Err(HandshakeError::Failed(error)),
-            (Ok(stream), Some(Ok(peer))) => {
-                let standing = Standing::new(self.court.clone(), peer.clone(), epoch);
-                Ok(PeerStream::new(stream, peer, standing))
-            }
-            // A server always presents a certificate; without a verdict nothing is proven.
-            (Ok(_), None) => Err(HandshakeError::NoPeer),
+        if let Some(Err(refused)) = noted {
+            return Err(refused);
         }
+        let stream = outcome.map_err(HandshakeError::Failed)?;
+        // A server always presents a certificate; without a verdict nothing is proven.
+        let verdict = self
+            .court
+            .verdict(noted, stream.get_ref().1, Role::Server)
+            .unwrap_or(Err(HandshakeError::NoPeer));
+        let peer = verdict?;
+        let standing = Standing::new(self.court.clone(), peer.clone(), began_at);
+        Ok(PeerStream::new(stream, peer, standing))
     }
 }
 

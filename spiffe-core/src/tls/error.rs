@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::{CertificateError, OtherError};
 
 use crate::authorizer::Denied;
-use crate::verify::VerifyError;
+use crate::verify::{PeerError, VerifyError};
 
 /// Why a handshake gave no stream.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,15 @@ pub enum HandshakeError {
     /// The peer did not prove who it is.
     #[error("the peer is not verified: {0}")]
     Unverified(#[from] VerifyError),
+}
+
+impl From<PeerError> for HandshakeError {
+    fn from(why: PeerError) -> Self {
+        match why {
+            PeerError::Denied(denied) => Self::Denied(denied),
+            PeerError::Unverified(why) => Self::Unverified(why),
+        }
+    }
 }
 
 impl HandshakeError {

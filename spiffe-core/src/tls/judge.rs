@@ -12,15 +12,12 @@ use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::HandshakeError;
+use super::standing::Court;
 use super::verdict;
-use crate::authorizer::Authorizer;
-use crate::source::IdentitySource;
-use crate::verify::{Peer, Role, x509_peer_with};
+use crate::verify::Role;
 
 pub(super) struct Judge {
-    pub(super) source: Arc<dyn IdentitySource>,
-    pub(super) allow: Arc<dyn Authorizer>,
-    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    pub(super) court: Arc<Court>,
     /// Which side the peer is on.
     pub(super) peer: Role,
     pub(super) mandatory: bool,
@@ -33,7 +30,13 @@ impl Judge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        let verdict = self.verify(leaf, intermediates, now);
+        let chain = iter::once(leaf).chain(intermediates);
+        let chain: Vec<_> = chain
+            .map(|der| CertificateDer::from(der.as_ref()))
+            .collect();
+        let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        let verdict = self.court.judge(&chain, self.peer, now);
+        let verdict = verdict.map_err(HandshakeError::from);
         let told = verdict.as_ref().map(|_| ()).map_err(|e| e.alert());
         // Whoever waits for the handshake gets the reason and tells it; nobody else would.
         if let Err(Err(refused)) = verdict::note(verdict) {
@@ -42,29 +45,8 @@ impl Judge {
         told
     }
 
-    fn verify(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<Peer, HandshakeError> {
-        // One snapshot for the whole verdict: a rotation meanwhile is the next handshake's matter.
-        let snapshot = self.source.snapshot();
-        let chain = iter::once(leaf).chain(intermediates);
-        let chain: Vec<_> = chain
-            .map(|der| CertificateDer::from(der.as_ref()))
-            .collect();
-        let now = UNIX_EPOCH + Duration::from_secs(now.as_secs());
-        let peer = x509_peer_with(
-            self.algorithms.all,
-            &chain,
-            snapshot.bundles(),
-            self.peer,
-            now,
-        )?
-        .judged_at(snapshot.generation());
-        self.allow.authorize(&peer)?;
-        Ok(peer)
+    fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.court.algorithms
     }
 }
 
@@ -95,7 +77,7 @@ impl ClientCertVerifier for Judge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        verify_tls12_signature(message, certificate, signed, self.algorithms())
     }
 
     fn verify_tls13_signature(
@@ -104,11 +86,11 @@ impl ClientCertVerifier for Judge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        verify_tls13_signature(message, certificate, signed, self.algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.algorithms().supported_schemes()
     }
 }
 
@@ -132,7 +114,7 @@ impl ServerCertVerifier for Judge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        verify_tls12_signature(message, certificate, signed, self.algorithms())
     }
 
     fn verify_tls13_signature(
@@ -141,11 +123,11 @@ impl ServerCertVerifier for Judge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        verify_tls13_signature(message, certificate, signed, self.algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.algorithms().supported_schemes()
     }
 }
 

@@ -7,8 +7,9 @@
 //! (feature `rustls-0_23`) gives the bare configuration to whatever else takes one.
 //!
 //! A configuration is built once and reads the source's snapshot at each handshake: there is
-//! nothing to reload. Sessions are never resumed, because rustls does not ask a verifier about a
-//! resumed one, and a trust bundle may have changed since.
+//! nothing to reload. Sessions are not resumed, because rustls does not ask a verifier about a
+//! resumed one, and a trust bundle may have changed since. Where [`Resumption::Bound`] is asked for
+//! they are, and acceptor and connector judge the peer themselves.
 //!
 //! A connection outlives changes of trust only where its peer does: whenever the source, a
 //! [`policy`](crate::policy) or the certificates' time moves on, the peer is judged again, with the
@@ -16,18 +17,24 @@
 //! [`Peer::revalidate`](crate::Peer::revalidate) at each one.
 
 mod accept;
+mod client;
 mod config;
 mod connect;
 mod error;
 mod judge;
 mod presenter;
+mod server;
+mod sessions;
 mod standing;
 mod stream;
 mod verdict;
 
 pub use accept::{Acceptor, Arrival};
-pub use config::{ClientTls, ServerTls, SourceExt};
+pub use client::ClientTls;
+pub use config::SourceExt;
 pub use connect::Connector;
 pub use error::HandshakeError;
+pub use server::ServerTls;
+pub use sessions::Resumption;
 pub use standing::TrustChange;
 pub use stream::{Parting, PeerStream};

@@ -5,14 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::CommonState;
 use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls_pki_types::CertificateDer;
 use tokio::sync::{Semaphore, watch};
 
+use super::HandshakeError;
+use super::verdict::Verdict;
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, sleep_until};
 use crate::policy;
 use crate::source::IdentitySource;
-use crate::verify::{self, Peer, PeerError, x509_peer_with};
+use crate::verify::{self, Peer, PeerError, Role, x509_peer_with};
 
 /// What becomes of a connection when trust or policy change while it lasts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,6 +41,53 @@ pub(super) struct Court {
     pub(super) turn: Semaphore,
 }
 
+/// Which trust and which policies there are: where it is another one, verdicts may be others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Moment {
+    generation: u64,
+    epoch: u64,
+}
+
+impl Court {
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            generation: self.source.generation(),
+            epoch: policy::epoch(),
+        }
+    }
+
+    /// Judges a peer by what it presents.
+    pub(super) fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: Role,
+        now: SystemTime,
+    ) -> Result<Peer, PeerError> {
+        // One snapshot for the whole verdict: a rotation meanwhile is the next one's matter.
+        let snapshot = self.source.snapshot();
+        let (algorithms, bundles) = (self.algorithms.all, snapshot.bundles());
+        let peer =
+            x509_peer_with(algorithms, chain, bundles, role, now)?.judged_at(snapshot.generation());
+        self.allow.authorize(&peer)?;
+        Ok(peer)
+    }
+
+    /// The verdict on a handshake that is done. In one that resumes a session rustls asks no
+    /// verifier, so that the peer is judged here: by what it presented when the session began.
+    pub(super) fn verdict(
+        &self,
+        noted: Option<Verdict>,
+        session: &CommonState,
+        role: Role,
+    ) -> Option<Verdict> {
+        noted.or_else(|| {
+            let chain = session.peer_certificates()?;
+            let verdict = self.judge(chain, role, self.clock.now());
+            Some(verdict.map_err(HandshakeError::from))
+        })
+    }
+}
+
 /// The standing of one connection's peer.
 pub(super) struct Standing {
     court: Arc<Court>,
@@ -53,11 +104,11 @@ pub(super) struct Standing {
 impl Standing {
     /// The standing of a peer that was judged a moment ago. It may have been so with a snapshot or
     /// a policy that are gone by now; the first look tells.
-    pub(super) fn new(court: Arc<Court>, peer: Peer, epoch: u64) -> Self {
+    pub(super) fn new(court: Arc<Court>, peer: Peer, began_at: Moment) -> Self {
         Self {
             court,
             generation: peer.generation().into(),
-            epoch: epoch.into(),
+            epoch: began_at.epoch.into(),
             end: end_of(&peer).into(),
             peer: Mutex::new(peer),
             ended: OnceLock::new(),
@@ -113,12 +164,7 @@ impl Standing {
                 false => Err(verify::VerifyError::Expired.into()),
             };
         }
-        let (snapshot, algorithms) = (self.court.source.snapshot(), self.court.algorithms.all);
-        let (chain, bundles) = (peer.certificates(), snapshot.bundles());
-        let again = x509_peer_with(algorithms, chain, bundles, peer.role(), now)?
-            .judged_at(snapshot.generation());
-        self.court.allow.authorize(&again)?;
-        Ok(again)
+        self.court.judge(peer.certificates(), peer.role(), now)
     }
 }
 

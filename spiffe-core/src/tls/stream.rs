@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
@@ -89,6 +90,13 @@ impl<IO> PeerStream<IO> {
     #[must_use]
     pub fn alpn_protocol(&self) -> Option<&[u8]> {
         self.tls.get_ref().1.alpn_protocol()
+    }
+
+    /// Whether the session was resumed, where that is [allowed](super::Resumption). Its peer was
+    /// judged no less.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// The IO below, e.g. to ask a socket for its address.
