@@ -4,8 +4,9 @@
 # Everything that is worth keeping from one run to the next.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/spiffe-rs
 
-python_packages=(spiffe==0.3.2 grpcio==1.85.1)
-python_home=$cache/python-spiffe-0.3.2
+# What Python needs, at the versions that we promise to work with.
+python_packages=interop/python/requirements.txt
+python_home=$cache/python-$(cksum <"$python_packages" | cut -d ' ' -f 1)
 
 heading() { printf '\n== %s\n' "$*"; }
 note() { printf -- '-- %s\n' "$*"; }
@@ -34,20 +35,20 @@ install_packages() {
       apt-get install -qq -y --no-install-recommends "$@" </dev/null
 }
 
-# install_python_client: a Python with the SPIFFE client of PyPI, on gRPC's C core. It is at
-# $python_home/bin/python when this succeeds.
+# install_python_client: a Python with the SPIFFE packages of PyPI, on gRPC's C core and OpenSSL. It is
+# at $python_home/bin/python when this succeeds.
 install_python_client() {
   # Written last: a run that was cut short leaves none.
   local mark=$python_home/installed
-  [ -e "$mark" ] && "$python_home/bin/python" -c 'import spiffe' 2>/dev/null && return
+  [ -e "$mark" ] && "$python_home/bin/python" -c 'import spiffe, spiffetls' 2>/dev/null && return
   if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     install_packages python3 python3-venv || return 1
   fi
-  note "installing ${python_packages[*]} from PyPI into $python_home"
+  note "installing $(paste -sd ' ' "$python_packages") from PyPI into $python_home"
   rm -rf "$python_home"
   mkdir -p "$cache"
   python3 -m venv "$python_home" &&
     "$python_home/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-      "${python_packages[@]}" &&
+      --requirement "$python_packages" &&
     touch "$mark"
 }

@@ -9,6 +9,11 @@ go_spiffe_bin=$cache/peers/go-spiffe-$go_spiffe_version
 spire_server=$spire_bin/spire-server
 spire_agent=$spire_bin/spire-agent
 
+# Programs of our own, on the SDKs of others; see interop/README.md. What they are made of is in their
+# names, so that a change of it is built.
+go_peer=$cache/peers/go-peer-$(cat interop/go/* | cksum | cut -d ' ' -f 1)
+rust_spiffe_peer=$cache/peers/rust-spiffe-peer-$(cat interop/rust-spiffe/{Cargo.*,src/*} | cksum | cut -d ' ' -f 1)
+
 # install_go_peers: builds what the cache does not hold yet. The first time takes 10 to 20 minutes
 # on two cores, almost all of it SPIRE.
 install_go_peers() {
@@ -20,6 +25,23 @@ install_go_peers() {
     build_spire_from_its_module spire-server
   install_go_program "$go_spiffe_bin/spiffe-tls-server" "$examples/server@$go_spiffe_version"
   install_go_program "$go_spiffe_bin/spiffe-tls-client" "$examples/client@$go_spiffe_version"
+  if [ ! -x "$go_peer" ]; then
+    note 'building interop/go'
+    (cd interop/go && go build -o "$go_peer" . </dev/null)
+  fi
+}
+
+# install_rust_spiffe_peer: it takes minutes the first time. What it is built from is not kept.
+install_rust_spiffe_peer() {
+  [ -x "$rust_spiffe_peer" ] && return
+  note 'building interop/rust-spiffe'
+  local work status=0
+  work=$(mktemp -d)
+  mkdir -p "$(dirname "$rust_spiffe_peer")"
+  cargo build --locked --manifest-path interop/rust-spiffe/Cargo.toml --target-dir "$work" </dev/null &&
+    mv "$work/debug/interop-rust-spiffe" "$rust_spiffe_peer" || status=$?
+  rm -rf "$work"
+  return "$status"
 }
 
 # install_go_program PATH PACKAGE@VERSION: under a name of its own, for many examples share one.

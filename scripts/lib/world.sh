@@ -27,10 +27,10 @@ leave() {
       tail -n 25 "$dir/${names[at]}.log"
     fi
   done
-  for ((at = ${#pids[@]} - 1; at >= 0; at--)); do
+  for at in $(printf '%s\n' "${!pids[@]}" | sort -rn); do
     kill "${pids[at]}" 2>/dev/null || true
   done
-  for ((at = ${#pids[@]} - 1; at >= 0; at--)); do
+  for at in "${!pids[@]}"; do
     wait "${pids[at]}" 2>/dev/null || true
   done
   if [ -n "${link:-}" ]; then
@@ -142,8 +142,8 @@ start_agent() {
   await 60 "the agent" "$1" healthcheck -socketPath "$agent_socket"
 }
 
-# create_entry CLI PATH SELECTOR
+# create_entry CLI PATH SELECTOR [OPTION...]
 create_entry() {
   timeout 30 "$1" entry create -socketPath "$server_socket" -parentID "spiffe://$trust_domain/node" \
-    -spiffeID "spiffe://$trust_domain$2" -selector "$3" >"$dir/entry.log"
+    -spiffeID "spiffe://$trust_domain$2" -selector "$3" "${@:4}" >"$dir/entry.log"
 }

@@ -1,0 +1,132 @@
+//! Our SDK as a peer of the SDKs of others: what `interop/README.md` asks of each, on public API alone.
+#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+#![expect(clippy::print_stderr, reason = "what went wrong is told apart")]
+
+use std::{collections::HashSet, error::Error, io, sync::Arc, time::Duration};
+
+use spiffe_core::{
+    IdentitySource, JwtSource, Peer, SourceExt, SpiffeId, X509Source,
+    authorizer::exactly,
+    tls::{Acceptor, Connector},
+    x509::Certificate,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::sleep,
+};
+
+const USAGE: &str = "usage: interop-peer (who | serve ADDRESS CLIENT-ID | call ADDRESS SERVER-ID RENEWALS \
+                     | jwt-mint AUDIENCE | jwt-check AUDIENCE TOKEN)";
+const PACE: Duration = Duration::from_millis(100);
+const HELLO: &[u8] = b"hello\n";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["who"] => {
+            let snapshot = X509Source::connect().await?.snapshot();
+            let svid = snapshot.svid().ok_or("the identity was withdrawn")?;
+            println!("{}", svid.id());
+            Ok(())
+        }
+        ["serve", address, client] => serve(address, client.parse()?).await,
+        ["call", address, server, renewals] => {
+            call(address, server.parse()?, renewals.parse()?).await
+        }
+        ["jwt-mint", audience] => {
+            let source = JwtSource::connect().await?;
+            println!("{}", source.svid([*audience]).await?.token());
+            Ok(())
+        }
+        ["jwt-check", audience, token] => {
+            let source = JwtSource::connect().await?;
+            println!("{}", source.verify(token, &[audience])?.id());
+            Ok(())
+        }
+        _ => Err(USAGE.into()),
+    }
+}
+
+async fn serve(address: &str, client: SpiffeId) -> Result<(), Box<dyn Error>> {
+    let source = X509Source::connect().await?;
+    let acceptor = Arc::new(source.server(exactly(client)).acceptor());
+    let listener = TcpListener::bind(address).await?;
+    println!("listening");
+    let mut answers = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let ((tcp, _), acceptor) = (accepted?, Arc::clone(&acceptor));
+                answers.spawn(async move { answer(&acceptor, tcp).await });
+            }
+            Some(answered) = answers.join_next() => {
+                if let Ok(Err(why)) = answered {
+                    eprintln!("refused: {why}");
+                }
+            }
+        }
+    }
+}
+
+async fn answer(acceptor: &Acceptor, tcp: TcpStream) -> io::Result<()> {
+    let mut stream = acceptor.accept(tcp).await.map_err(io::Error::other)?;
+    let mut said = [0; HELLO.len()];
+    stream.read_exact(&mut said).await?;
+    let line = format!("{} {}\n", stream.peer().id(), serial(stream.peer())?);
+    stream.write_all(line.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// One connection after the other, each with a handshake of its own.
+async fn call(address: &str, server: SpiffeId, renewals: usize) -> Result<(), Box<dyn Error>> {
+    let source = X509Source::connect().await?;
+    let connector = source.client(exactly(server)).connector();
+    let (mut calls, mut theirs, mut ours) = (0, HashSet::new(), HashSet::new());
+    loop {
+        let (seen, told) = ask(&connector, address).await?;
+        calls += 1;
+        theirs.insert(seen);
+        ours.insert(told);
+        if theirs.len().min(ours.len()) > renewals {
+            break;
+        }
+        sleep(PACE).await;
+    }
+    let renewed = |serials: HashSet<String>| serials.len() - 1;
+    let (theirs, ours) = (renewed(theirs), renewed(ours));
+    println!("{calls} calls, {theirs} renewals of theirs, {ours} of ours");
+    Ok(())
+}
+
+/// What the server's certificate says, and what it says of ours.
+async fn ask(connector: &Connector, address: &str) -> Result<(String, String), Box<dyn Error>> {
+    let mut stream = connector
+        .connect(TcpStream::connect(address).await?)
+        .await?;
+    stream.write_all(HELLO).await?;
+    stream.flush().await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let told = answer.trim_end();
+    if told.is_empty() {
+        return Err("the server said nothing".into());
+    }
+    Ok((serial(stream.peer())?, told.to_owned()))
+}
+
+fn serial(peer: &Peer) -> io::Result<String> {
+    let leaf = peer
+        .certificates()
+        .first()
+        .ok_or(io::ErrorKind::InvalidData)?;
+    let leaf = Certificate::from_der(leaf).map_err(io::Error::other)?;
+    Ok(leaf
+        .serial()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
