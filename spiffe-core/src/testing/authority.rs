@@ -2,26 +2,31 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, IsCa, KeyPair,
+    KeyUsagePurpose,
 };
 
+use super::svid::{DAY, HOUR, params, uri};
+use crate::TrustDomain;
 use crate::bundle::{BundleSet, TrustBundle};
 use crate::clock::{Clock, SystemClock};
 use crate::jwt::{Algorithm, SigningKey};
 use crate::snapshot::IdentitySnapshot;
 use crate::source::SnapshotCell;
-use crate::x509::{Certificate, PrivateKey, X509Svid};
-use crate::{SpiffeId, TrustDomain};
+use crate::x509::{Certificate, X509Svid};
 
-/// The one authority of a trust domain. Two of them for one trust domain do not know each other.
+/// An authority of a trust domain. Two of them for one trust domain do not know each other, though
+/// their certificates bear the same name.
 pub struct TestAuthority {
     trust_domain: TrustDomain,
     pub(super) now: SystemTime,
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    pub(super) issuer: CertifiedIssuer<'static, KeyPair>,
+    /// What a leaf is sent with: the certificates between it and the root, the lowest first.
+    pub(super) above: Vec<Certificate>,
+    root: Certificate,
     pub(super) jwt_key: Arc<SigningKey>,
     #[cfg(feature = "incubating-wit")]
     pub(super) wit_key: Arc<SigningKey>,
@@ -45,23 +50,24 @@ impl TestAuthority {
     /// Where this is no trust domain name.
     #[must_use]
     pub fn at(trust_domain: &str, now: SystemTime) -> Self {
-        let trust_domain: TrustDomain = trust_domain.parse().unwrap();
-        let mut params = params(
-            &format!("{trust_domain} authority"),
-            [format!("spiffe://{trust_domain}")],
-        );
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.not_before = (now - DAY).into();
-        params.not_after = (now + 3650 * DAY).into();
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self {
-            trust_domain,
-            now,
-            issuer,
-            jwt_key: token_key(Algorithm::Es256),
-            #[cfg(feature = "incubating-wit")]
-            wit_key: token_key(Algorithm::Es256),
+        AuthorityDraft::new(trust_domain.parse().unwrap(), now).authority()
+    }
+
+    /// An authority that is still to be given its flaws.
+    ///
+    /// # Panics
+    ///
+    /// Where this is no trust domain name.
+    pub fn root(trust_domain: &str) -> AuthorityDraft<'static> {
+        AuthorityDraft::new(trust_domain.parse().unwrap(), SystemClock.now())
+    }
+
+    /// An authority below this one, still to be given its flaws. What it issues comes with its
+    /// certificate; its bundle is that of the root.
+    pub fn intermediate(&self) -> AuthorityDraft<'_> {
+        AuthorityDraft {
+            parent: Some(self),
+            ..AuthorityDraft::new(self.trust_domain.clone(), self.now)
         }
     }
 
@@ -93,8 +99,7 @@ impl TestAuthority {
     /// tokens.
     #[must_use]
     pub fn x509_bundle(&self) -> TrustBundle {
-        let root = Certificate::from_der(self.issuer.der()).unwrap();
-        TrustBundle::new(self.trust_domain.clone(), vec![root])
+        TrustBundle::new(self.trust_domain.clone(), vec![self.root.clone()])
     }
 
     /// An SVID with a key of its own, valid for an hour around now.
@@ -105,27 +110,6 @@ impl TestAuthority {
     #[must_use]
     pub fn svid(&self, path: &str) -> X509Svid {
         self.draft(path).svid()
-    }
-
-    /// An SVID that is still to be given its flaws.
-    ///
-    /// # Panics
-    ///
-    /// Where `path` is no path of a SPIFFE ID.
-    pub fn draft(&self, path: &str) -> SvidDraft<'_> {
-        let id = SpiffeId::new(&self.trust_domain, path).unwrap();
-        let mut params = params("workload", [id.to_string()]);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ClientAuth,
-            ExtendedKeyUsagePurpose::ServerAuth,
-        ];
-        params.use_authority_key_identifier_extension = true;
-        let draft = SvidDraft {
-            authority: self,
-            params,
-        };
-        draft.valid(self.now - HOUR / 2, self.now + HOUR / 2)
     }
 
     /// A snapshot of one SVID and the own bundle.
@@ -149,14 +133,32 @@ impl TestAuthority {
     }
 }
 
-/// An SVID that is not signed yet.
+/// An authority whose certificate is not signed yet.
 #[must_use]
-pub struct SvidDraft<'a> {
-    authority: &'a TestAuthority,
+pub struct AuthorityDraft<'a> {
+    parent: Option<&'a TestAuthority>,
+    trust_domain: TrustDomain,
+    now: SystemTime,
     params: CertificateParams,
 }
 
-impl SvidDraft<'_> {
+impl AuthorityDraft<'_> {
+    fn new(trust_domain: TrustDomain, now: SystemTime) -> Self {
+        let mut params = params(
+            &format!("{trust_domain} authority"),
+            &format!("spiffe://{trust_domain}"),
+        );
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let draft = Self {
+            parent: None,
+            trust_domain,
+            now,
+            params,
+        };
+        draft.valid(now - DAY, now + 3650 * DAY)
+    }
+
     /// Valid from one moment to another, in whole seconds.
     pub fn valid(mut self, from: SystemTime, to: SystemTime) -> Self {
         self.params.not_before = from.into();
@@ -164,57 +166,81 @@ impl SvidDraft<'_> {
         self
     }
 
-    /// Valid from now, for so long.
-    pub fn lifetime(self, lifetime: Duration) -> Self {
-        let now = self.authority.now;
-        self.valid(now, now + lifetime)
-    }
-
-    /// It ended an hour ago.
+    /// It ended an hour ago. What it issues is valid now all the same.
     pub fn expired(self) -> Self {
-        let now = self.authority.now;
-        self.valid(now - 2 * HOUR, now - HOUR)
+        let now = self.now;
+        self.valid(now - DAY, now - HOUR)
     }
 
-    /// It begins in an hour.
-    pub fn not_yet_valid(self) -> Self {
-        let now = self.authority.now;
-        self.valid(now + HOUR, now + 2 * HOUR)
-    }
-
-    /// It bears a second URI name, which no SVID may.
-    pub fn also_named(mut self, path: &str) -> Self {
-        let second = SpiffeId::new(&self.authority.trust_domain, path).unwrap();
-        self.params.subject_alt_names.push(uri(second.to_string()));
+    /// Its certificate may not sign certificates: `keyCertSign` is missing.
+    pub fn without_cert_sign(mut self) -> Self {
+        self.params.key_usages = vec![KeyUsagePurpose::CrlSign];
         self
     }
 
-    /// The leaf is an authority itself, which no leaf may be.
-    pub fn as_authority(mut self) -> Self {
-        self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    /// Its certificate bears no SPIFFE ID, which is allowed.
+    pub fn without_name(mut self) -> Self {
+        self.params.subject_alt_names.clear();
         self
     }
 
-    /// The SVID.
+    /// It bears this URI name and no other: `spiffe://a.test/ca` has a path, which no authority's may.
     ///
     /// # Panics
     ///
-    /// Where it has a flaw that no SVID can have; see [`chain_and_key`](Self::chain_and_key).
-    #[must_use]
-    pub fn svid(self) -> X509Svid {
-        let (chain, key) = self.chain_and_key();
-        X509Svid::new(chain, key).unwrap()
+    /// Where it is not ASCII.
+    pub fn named(mut self, name: &str) -> Self {
+        self.params.subject_alt_names = vec![uri(name)];
+        self
     }
 
-    /// Chain and key as they are, for flaws that keep them from being an SVID.
+    /// It may vouch for names of this URI host only (name constraints): for another trust domain than
+    /// its own, if that is another.
+    ///
+    /// # Panics
+    ///
+    /// Where the host is longer than a trust domain can be.
+    pub fn constrained_to(mut self, host: &str) -> Self {
+        let mut constraints =
+            CustomExtension::from_oid_content(&[2, 5, 29, 30], permitted_host(host));
+        constraints.set_criticality(true);
+        self.params.custom_extensions.push(constraints);
+        self
+    }
+
+    /// The authority.
+    ///
+    /// # Panics
+    ///
+    /// Where the machine gives no randomness.
     #[must_use]
-    pub fn chain_and_key(self) -> (Vec<Certificate>, PrivateKey) {
+    pub fn authority(self) -> TestAuthority {
         let key = KeyPair::generate().unwrap();
-        let leaf = self.params.signed_by(&key, &self.authority.issuer).unwrap();
-        (
-            vec![Certificate::from_der(leaf.der()).unwrap()],
-            PrivateKey::from_pkcs8_der(&key.serialize_der()).unwrap(),
-        )
+        let issuer = match self.parent {
+            Some(parent) => CertifiedIssuer::signed_by(self.params, key, &parent.issuer).unwrap(),
+            None => CertifiedIssuer::self_signed(self.params, key).unwrap(),
+        };
+        let own = Certificate::from_der(issuer.der()).unwrap();
+        let (above, root) = match self.parent {
+            Some(parent) => ([&[own][..], &parent.above].concat(), parent.root.clone()),
+            None => (Vec::new(), own),
+        };
+        TestAuthority {
+            trust_domain: self.trust_domain,
+            now: self.now,
+            issuer,
+            above,
+            root,
+            jwt_key: match self.parent {
+                Some(parent) => Arc::clone(&parent.jwt_key),
+                None => token_key(Algorithm::Es256),
+            },
+            #[cfg(feature = "incubating-wit")]
+            wit_key: match self.parent {
+                Some(parent) => Arc::clone(&parent.wit_key),
+                None => token_key(Algorithm::Es256),
+            },
+        }
     }
 }
 
@@ -222,60 +248,13 @@ fn token_key(algorithm: Algorithm) -> Arc<SigningKey> {
     Arc::new(SigningKey::generate(algorithm).unwrap())
 }
 
-fn params(common_name: &str, uris: [String; 1]) -> CertificateParams {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    let mut params = CertificateParams::default();
-    params.distinguished_name = name;
-    params.subject_alt_names = uris.into_iter().map(uri).collect();
-    params
-}
-
-fn uri(text: String) -> SanType {
-    SanType::URI(text.try_into().unwrap())
-}
-
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::verify::{Role, VerifyError, x509_peer};
-    use crate::x509::X509Error;
-
-    #[test]
-    fn what_it_issues_is_believed_by_its_bundle_only() {
-        let (authority, other) = (TestAuthority::new("a.test"), TestAuthority::new("a.test"));
-        let leaf = [authority.svid("/web").leaf().der().clone()];
-        let judge =
-            |bundle| x509_peer(&leaf, &BundleSet::from(bundle), Role::Client, authority.now);
-        assert_eq!(judge(authority.bundle()).unwrap().id().path(), "/web");
-        assert!(judge(other.bundle()).is_err());
-    }
-
-    #[test]
-    fn flaws_are_the_ones_asked_for() {
-        let authority = TestAuthority::new("a.test");
-        let bundles = BundleSet::from(authority.bundle());
-        for (draft, why) in [
-            (authority.draft("/a").expired(), VerifyError::Expired),
-            (
-                authority.draft("/a").not_yet_valid(),
-                VerifyError::NotYetValid,
-            ),
-            (
-                authority.draft("/a").also_named("/b"),
-                X509Error::UriNames { count: 2 }.into(),
-            ),
-            (
-                authority.draft("/a").as_authority(),
-                X509Error::CaLeaf.into(),
-            ),
-        ] {
-            let leaf = [draft.chain_and_key().0[0].der().clone()];
-            let judged = x509_peer(&leaf, &bundles, Role::Client, authority.now);
-            assert_eq!(judged.unwrap_err(), why);
-        }
-    }
+/// `NameConstraints` (RFC 5280 section 4.2.1.10) with one permitted URI host, in DER.
+fn permitted_host(host: &str) -> Vec<u8> {
+    let wrap = |tag: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).ok().filter(|len| *len < 0x80);
+        [&[tag, length.unwrap()][..], content].concat()
+    };
+    let name = wrap(0x86, host.as_bytes());
+    let permitted = wrap(0xa0, &wrap(0x30, &name));
+    wrap(0x30, &permitted)
 }

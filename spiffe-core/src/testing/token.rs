@@ -63,7 +63,7 @@ impl TestAuthority {
             .header("typ", "wit+jwt")
             .claim("cnf", confirmation)
             .lifetime(Duration::from_secs(3600));
-        draft.holder = Some(holder);
+        draft.holder = Some(Arc::new(holder));
         draft
     }
 
@@ -87,6 +87,7 @@ impl TestAuthority {
 }
 
 /// A token that is not signed yet.
+#[derive(Clone)]
 #[must_use]
 pub struct TokenDraft {
     now: SystemTime,
@@ -94,7 +95,7 @@ pub struct TokenDraft {
     claims: Object,
     key: Option<Arc<SigningKey>>,
     #[cfg(feature = "incubating-wit")]
-    holder: Option<SigningKey>,
+    holder: Option<Arc<SigningKey>>,
 }
 
 impl TokenDraft {

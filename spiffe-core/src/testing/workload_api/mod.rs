@@ -37,6 +37,7 @@ use crate::proto::workload::{
 #[cfg(feature = "incubating-wit")]
 use crate::proto::workload::{WitBundlesResponse, Witsvid, WitsvidResponse};
 use crate::snapshot::IdentitySnapshot;
+use crate::testing::TestAuthority;
 #[cfg(feature = "incubating-wit")]
 use crate::testing::TokenDraft;
 use crate::workload_api::Endpoint;
@@ -120,6 +121,29 @@ impl FakeWorkloadApi {
     #[must_use]
     pub fn calls_of(&self, rpc: Rpc) -> usize {
         self.script.calls(rpc)
+    }
+
+    /// Waits until this call was made so often, from the beginning on.
+    ///
+    /// A client that calls again has taken in all that it was told before: that proves without
+    /// sleeping that nothing has come of it.
+    pub async fn called(&self, rpc: Rpc, times: usize) {
+        self.script.called(rpc, times).await;
+    }
+
+    /// Gives this identity from now on: an X.509-SVID, JWT-SVIDs for whatever audience, and the
+    /// authority's bundle. Called again, it is a rotation.
+    ///
+    /// # Panics
+    ///
+    /// Where `path` is no path of a SPIFFE ID.
+    pub fn give(&self, authority: &TestAuthority, path: &str) {
+        self.publish(&authority.snapshot(path));
+        let draft = authority.jwt_draft(path, &[]);
+        self.mint_jwt(move |audience| {
+            let audience: Vec<_> = audience.iter().map(ToString::to_string).collect();
+            vec![draft.clone().claim("aud", audience).jwt_svid()]
+        });
     }
 
     /// Says from now on what the snapshot holds: its SVIDs, and its bundles as
@@ -244,7 +268,7 @@ impl FakeWorkloadApi {
         self.script.wit.send_replace(Answer::Message(message));
     }
 
-    /// Takes so long from now on to make or to judge a JWT-SVID.
+    /// Takes so long from now on until it answers a call; what streams say later comes at once.
     pub fn answer_after(&self, delay: Duration) {
         self.script.delay.send_replace(delay);
     }
@@ -253,6 +277,22 @@ impl FakeWorkloadApi {
     /// published.
     pub fn refuse(&self, code: Code) {
         self.script.refuse(code);
+    }
+
+    /// Ends the streams of one call with this code, and refuses it from now on, until something else
+    /// is published for it.
+    pub fn refuse_rpc(&self, rpc: Rpc, code: Code) {
+        self.script.refuse_rpc(rpc, code);
+    }
+
+    /// Refuses this call with this code so many times, and answers then as before. Open streams go on.
+    pub fn refuse_next(&self, rpc: Rpc, code: Code, times: usize) {
+        self.script.refuse_next(rpc, code, times);
+    }
+
+    /// Ends all streams in good order. Whoever asks again is answered as before.
+    pub fn end_streams(&self) {
+        self.script.ends.send_replace(());
     }
 
     /// Cuts all connections, and drops new ones until [`come_back`](Self::come_back).

@@ -1,8 +1,6 @@
 //! What the fake says: one answer for each call, replaced by the test.
 
-use std::array;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -64,6 +62,10 @@ pub(super) fn status(code: Code) -> Status {
 
 /// All answers, shared by the test and the connections.
 pub(super) struct Script {
+    calls: watch::Sender<[usize; RPCS]>,
+    next_refusals: Mutex<Vec<(Rpc, Code)>>,
+    /// A change ends all streams.
+    pub(super) ends: watch::Sender<()>,
     pub(super) delay: watch::Sender<Duration>,
     pub(super) jwt: watch::Sender<Answer<Mint>>,
     pub(super) jwt_bundles: watch::Sender<Answer<JwtBundlesResponse>>,
@@ -71,12 +73,14 @@ pub(super) struct Script {
     pub(super) wit_bundles: watch::Sender<Answer<WitBundlesResponse>>,
     pub(super) x509: watch::Sender<Answer<X509svidResponse>>,
     pub(super) x509_bundles: watch::Sender<Answer<X509BundlesResponse>>,
-    calls: [AtomicUsize; RPCS],
 }
 
 impl Script {
     pub(super) fn new() -> Self {
         Self {
+            calls: watch::Sender::new([0; RPCS]),
+            next_refusals: Mutex::new(Vec::new()),
+            ends: watch::Sender::new(()),
             delay: watch::Sender::new(Duration::ZERO),
             jwt: watch::Sender::new(Answer::Nothing),
             jwt_bundles: watch::Sender::new(Answer::Nothing),
@@ -84,24 +88,75 @@ impl Script {
             wit_bundles: watch::Sender::new(Answer::Nothing),
             x509: watch::Sender::new(Answer::Nothing),
             x509_bundles: watch::Sender::new(Answer::Nothing),
-            calls: array::from_fn(|_| AtomicUsize::new(0)),
         }
     }
 
     pub(super) fn refuse(&self, code: Code) {
-        self.jwt.send_replace(Answer::Refusal(code));
-        self.jwt_bundles.send_replace(Answer::Refusal(code));
-        self.wit.send_replace(Answer::Refusal(code));
-        self.wit_bundles.send_replace(Answer::Refusal(code));
-        self.x509.send_replace(Answer::Refusal(code));
-        self.x509_bundles.send_replace(Answer::Refusal(code));
+        for rpc in [
+            Rpc::JwtBundles,
+            Rpc::JwtSvid,
+            Rpc::WitBundles,
+            Rpc::WitSvid,
+            Rpc::X509Bundles,
+            Rpc::X509Svid,
+        ] {
+            self.refuse_rpc(rpc, code);
+        }
+    }
+
+    pub(super) fn refuse_rpc(&self, rpc: Rpc, code: Code) {
+        match rpc {
+            Rpc::JwtBundles | Rpc::ValidateJwt => {
+                self.jwt_bundles.send_replace(Answer::Refusal(code));
+            }
+            Rpc::JwtSvid => {
+                self.jwt.send_replace(Answer::Refusal(code));
+            }
+            Rpc::WitBundles => {
+                self.wit_bundles.send_replace(Answer::Refusal(code));
+            }
+            Rpc::WitSvid => {
+                self.wit.send_replace(Answer::Refusal(code));
+            }
+            Rpc::X509Bundles => {
+                self.x509_bundles.send_replace(Answer::Refusal(code));
+            }
+            Rpc::X509Svid => {
+                self.x509.send_replace(Answer::Refusal(code));
+            }
+        }
+    }
+
+    pub(super) fn refuse_next(&self, rpc: Rpc, code: Code, times: usize) {
+        self.next_refusals()
+            .extend(std::iter::repeat_n((rpc, code), times));
+    }
+
+    /// Whether this call is one of those that are to be refused.
+    pub(super) fn next_refusal(&self, rpc: Rpc) -> Option<Status> {
+        let mut refusals = self.next_refusals();
+        let next = refusals.iter().position(|(meant, _)| *meant == rpc)?;
+        Some(status(refusals.remove(next).1))
+    }
+
+    fn next_refusals(&self) -> MutexGuard<'_, Vec<(Rpc, Code)>> {
+        self.next_refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn count(&self, rpc: Rpc) {
-        self.calls[rpc as usize].fetch_add(1, Ordering::SeqCst);
+        self.calls.send_modify(|calls| calls[rpc as usize] += 1);
     }
 
     pub(super) fn calls(&self, rpc: Rpc) -> usize {
-        self.calls[rpc as usize].load(Ordering::SeqCst)
+        self.calls.borrow()[rpc as usize]
+    }
+
+    /// Waits until the call was made so often.
+    pub(super) async fn called(&self, rpc: Rpc, times: usize) {
+        let mut calls = self.calls.subscribe();
+        // It fails only where the script is gone, and that is borrowed here.
+        let _ = calls.wait_for(|calls| calls[rpc as usize] >= times).await;
     }
 }

@@ -30,40 +30,40 @@ pub(super) struct Service(pub(super) Arc<Script>);
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
-    /// Counts the call, and lets nobody in without the header that all clients send.
-    fn admit<T>(&self, rpc: Rpc, request: &Request<T>) -> Result<(), Status> {
+    /// Counts the call, waits as long as it is to take, and lets nobody in without the header that all
+    /// clients send.
+    async fn admit<T>(&self, rpc: Rpc, request: &Request<T>) -> Result<(), Status> {
         self.0.count(rpc);
+        let delay = *self.0.delay.borrow();
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
         let mut header = request.metadata().get_all("workload.spiffe.io").iter();
         if header.next().is_none_or(|value| value != "true") || header.next().is_some() {
             return Err(Status::invalid_argument(
                 "security header missing from request",
             ));
         }
-        Ok(())
+        self.0.next_refusal(rpc).map_or(Ok(()), Err)
     }
 
-    fn stream<T, U>(
+    async fn stream<T, U>(
         &self,
         rpc: Rpc,
-        request: &Request<T>,
+        request: Request<T>,
         script: &watch::Sender<Answer<U>>,
     ) -> Result<Response<Messages<U>>, Status>
     where
         U: Clone + Send + Sync + 'static,
     {
-        self.admit(rpc, request)?;
+        self.admit(rpc, &request).await?;
         if let Answer::Refusal(code) = *script.borrow() {
             return Err(status(code));
         }
-        let answers = WatchStream::new(script.subscribe());
-        Ok(Response::new(Box::pin(
-            answers.filter_map(Answer::into_item),
-        )))
-    }
-
-    async fn delay(&self) {
-        let delay = *self.0.delay.borrow();
-        sleep(delay).await;
+        let answers = WatchStream::new(script.subscribe()).filter_map(Answer::into_item);
+        let end = WatchStream::from_changes(self.0.ends.subscribe());
+        let items = answers.map(Some).merge(end.map(|()| None));
+        Ok(Response::new(Box::pin(items.map_while(|item| item))))
     }
 }
 
@@ -79,22 +79,22 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        self.stream(Rpc::X509Svid, &request, &self.0.x509)
+        self.stream(Rpc::X509Svid, request, &self.0.x509).await
     }
 
     async fn fetch_x509_bundles(
         &self,
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        self.stream(Rpc::X509Bundles, &request, &self.0.x509_bundles)
+        self.stream(Rpc::X509Bundles, request, &self.0.x509_bundles)
+            .await
     }
 
     async fn fetch_jwtsvid(
         &self,
         request: Request<JwtsvidRequest>,
     ) -> Result<Response<JwtsvidResponse>, Status> {
-        self.admit(Rpc::JwtSvid, &request)?;
-        self.delay().await;
+        self.admit(Rpc::JwtSvid, &request).await?;
         let answer = self.0.jwt.borrow().clone();
         match answer {
             Answer::Message(mint) => mint(request.get_ref()).map(Response::new),
@@ -107,15 +107,15 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        self.stream(Rpc::JwtBundles, &request, &self.0.jwt_bundles)
+        self.stream(Rpc::JwtBundles, request, &self.0.jwt_bundles)
+            .await
     }
 
     async fn validate_jwtsvid(
         &self,
         request: Request<ValidateJwtsvidRequest>,
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
-        self.admit(Rpc::ValidateJwt, &request)?;
-        self.delay().await;
+        self.admit(Rpc::ValidateJwt, &request).await?;
         let answer = self.0.jwt_bundles.borrow().clone();
         let bundles = match answer {
             Answer::Message(message) => read(&message.bundles),
@@ -129,14 +129,15 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<WitsvidRequest>,
     ) -> Result<Response<Self::FetchWITSVIDStream>, Status> {
-        self.stream(Rpc::WitSvid, &request, &self.0.wit)
+        self.stream(Rpc::WitSvid, request, &self.0.wit).await
     }
 
     async fn fetch_wit_bundles(
         &self,
         request: Request<WitBundlesRequest>,
     ) -> Result<Response<Self::FetchWITBundlesStream>, Status> {
-        self.stream(Rpc::WitBundles, &request, &self.0.wit_bundles)
+        self.stream(Rpc::WitBundles, request, &self.0.wit_bundles)
+            .await
     }
 }
 
