@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::SpiffeId;
 use crate::authorizer::{Authorizer, Denied};
 use crate::verify::Peer;
 
@@ -53,6 +54,10 @@ impl Policy {
 impl Authorizer for Policy {
     fn authorize(&self, peer: &Peer) -> Result<(), Denied> {
         self.now.load().authorize(peer)
+    }
+
+    fn authorize_id(&self, id: &SpiffeId) -> Option<Result<(), Denied>> {
+        self.now.load().authorize_id(id)
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use crate::verify::Peer;
 use crate::{IdPattern, SpiffeId, TrustDomain};
 
-/// Why a verified peer was turned away. For our own log: the peer learns only that it was.
+/// Why a verified peer, or the holder of a verified token, was turned away. For our own log: the peer
+/// learns only that it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{peer} is not {expected}")]
 pub struct Denied {
@@ -23,8 +24,14 @@ impl Denied {
     /// A denial of `peer`, who is not what was `expected`.
     #[must_use]
     pub fn not(peer: &Peer, expected: Expected) -> Self {
+        Self::id(peer.id(), expected)
+    }
+
+    /// A denial of whoever goes by this ID, and is not what was `expected`.
+    #[must_use]
+    pub fn id(id: &SpiffeId, expected: Expected) -> Self {
         Self {
-            peer: peer.id().clone(),
+            peer: id.clone(),
             expected,
         }
     }

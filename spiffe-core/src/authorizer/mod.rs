@@ -29,7 +29,7 @@ pub use denied::{Denied, Expected};
 use crate::verify::Peer;
 use crate::{IdPattern, SpiffeId, TrustDomain};
 use combine::{And, AnyOf, Not, Or};
-use who::Who;
+use who::{Fitting, Who};
 
 /// Decides whether a verified peer may proceed. Any function of this form is one, too.
 pub trait Authorizer: Send + Sync + 'static {
@@ -39,6 +39,16 @@ pub trait Authorizer: Send + Sync + 'static {
     ///
     /// [`Denied`], where the peer may not proceed.
     fn authorize(&self, peer: &Peer) -> Result<(), Denied>;
+
+    /// The same by the ID alone, of callers that have shown a token and no certificate.
+    ///
+    /// Nothing, where that is not enough to decide, and then they may not proceed. All authorizers
+    /// of this module can decide by the ID; what is made of them can where its parts can; a function
+    /// of a [`Peer`] cannot.
+    fn authorize_id(&self, id: &SpiffeId) -> Option<Result<(), Denied>> {
+        let _ = id;
+        None
+    }
 
     /// Whom it lets pass, for who reads the log.
     fn expected(&self) -> Expected {
@@ -57,6 +67,10 @@ impl Authorizer for Box<dyn Authorizer> {
         (**self).authorize(peer)
     }
 
+    fn authorize_id(&self, id: &SpiffeId) -> Option<Result<(), Denied>> {
+        (**self).authorize_id(id)
+    }
+
     fn expected(&self) -> Expected {
         (**self).expected()
     }
@@ -65,6 +79,10 @@ impl Authorizer for Box<dyn Authorizer> {
 impl Authorizer for Arc<dyn Authorizer> {
     fn authorize(&self, peer: &Peer) -> Result<(), Denied> {
         (**self).authorize(peer)
+    }
+
+    fn authorize_id(&self, id: &SpiffeId) -> Option<Result<(), Denied>> {
+        (**self).authorize_id(id)
     }
 
     fn expected(&self) -> Expected {
@@ -112,6 +130,19 @@ pub fn prefix(id: SpiffeId) -> impl Authorizer {
 /// Lets all IDs pass that the pattern matches.
 pub fn pattern(pattern: IdPattern) -> impl Authorizer {
     Who::Matching(pattern)
+}
+
+/// Lets all IDs pass that the function says yes to.
+///
+/// ```
+/// use spiffe_core::SpiffeId;
+/// use spiffe_core::authorizer::whose_id;
+///
+/// let web_servers = whose_id(|id: &SpiffeId| id.path().ends_with("/web"));
+/// # let _ = web_servers;
+/// ```
+pub fn whose_id(fits: impl Fn(&SpiffeId) -> bool + Send + Sync + 'static) -> impl Authorizer {
+    Fitting(fits)
 }
 
 /// Lets every member of this trust domain pass.

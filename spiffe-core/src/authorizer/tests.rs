@@ -75,6 +75,12 @@ fn each_policy_lets_pass_whom_it_names_and_says_why_not_the_others() {
     ];
     let peer = peer();
     for (at, (allow, why)) in cases.iter().enumerate() {
+        // By the ID alone it is decided likewise, or not at all.
+        let by_id = allow.authorize_id(&WEB);
+        assert!(
+            by_id.is_none_or(|by_id| by_id == allow.authorize(&peer)),
+            "case {at}"
+        );
         match allow.authorize(&peer) {
             Ok(()) => assert_eq!(*why, "", "case {at}"),
             Err(denied) => {
@@ -94,6 +100,37 @@ fn a_denial_can_be_told_apart_without_reading_it() {
     let denied = allow.authorize(&peer).unwrap_err();
     assert_eq!(denied.expected(), &Expected::Within(OPS));
     assert_eq!(allow.expected(), Expected::Within(OPS));
+}
+
+#[test]
+fn an_id_alone_is_judged_by_what_needs_no_more_and_nothing_is_made_of_the_rest() {
+    let certain = |_: &Peer| Ok(());
+    let web = || exactly(WEB);
+    let ops = || exactly(OPS);
+    let cases: Vec<(Box<dyn Authorizer>, Option<bool>)> = vec![
+        (boxed(web()), Some(true)),
+        (boxed(ops()), Some(false)),
+        (boxed(anyone()), Some(true)),
+        (boxed(whose_id(|id| id.path() == "/web")), Some(true)),
+        (boxed(whose_id(|id| id.path() == "/ops")), Some(false)),
+        (boxed(certain), None),
+        (boxed(certain.not()), None),
+        (boxed(certain.and(web())), None),
+        (boxed(web().and(certain)), None),
+        (boxed(certain.and(ops())), Some(false)),
+        (boxed(certain.or(web())), Some(true)),
+        (boxed(web().or(certain)), Some(true)),
+        (boxed(certain.or(ops())), None),
+        (boxed(ops().or(certain).not()), None),
+        (boxed(ops().not()), Some(true)),
+        (boxed(any_of([])), Some(false)),
+        (boxed(any_of([boxed(ops()), boxed(certain)])), None),
+        (boxed(any_of([boxed(certain), boxed(web())])), Some(true)),
+    ];
+    for (at, (allow, may)) in cases.iter().enumerate() {
+        let judged = allow.authorize_id(&WEB).map(|judged| judged.is_ok());
+        assert_eq!(judged, *may, "case {at}");
+    }
 }
 
 fn boxed(authorizer: impl Authorizer) -> Box<dyn Authorizer> {

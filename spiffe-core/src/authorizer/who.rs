@@ -29,10 +29,11 @@ impl Who {
 
 impl Authorizer for Who {
     fn authorize(&self, peer: &Peer) -> Result<(), Denied> {
-        if self.holds(peer.id()) {
-            return Ok(());
-        }
-        Err(Denied::not(peer, self.expected()))
+        judged(self.holds(peer.id()), self, peer.id())
+    }
+
+    fn authorize_id(&self, id: &SpiffeId) -> Option<Result<(), Denied>> {
+        Some(judged(self.holds(id), self, id))
     }
 
     fn expected(&self) -> Expected {
@@ -46,5 +47,25 @@ impl Authorizer for Who {
             },
             Self::Within(prefix) => Expected::Within(prefix.clone()),
         }
+    }
+}
+
+/// Whom to let pass, as a function says of the ID.
+pub(super) struct Fitting<F>(pub(super) F);
+
+impl<F: Fn(&SpiffeId) -> bool + Send + Sync + 'static> Authorizer for Fitting<F> {
+    fn authorize(&self, peer: &Peer) -> Result<(), Denied> {
+        judged((self.0)(peer.id()), self, peer.id())
+    }
+
+    fn authorize_id(&self, id: &SpiffeId) -> Option<Result<(), Denied>> {
+        Some(judged((self.0)(id), self, id))
+    }
+}
+
+fn judged(holds: bool, allow: &impl Authorizer, id: &SpiffeId) -> Result<(), Denied> {
+    match holds {
+        true => Ok(()),
+        false => Err(Denied::id(id, allow.expected())),
     }
 }
