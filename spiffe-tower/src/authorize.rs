@@ -1,4 +1,4 @@
-//! May this peer call this path? Whoever may not is answered here and never reaches the service.
+//! May this caller call this path? Whoever may not is answered here and never reaches the service.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use tower_service::Service;
 use tracing::warn;
 
 use crate::guard::{Guard, Guarded, GuardedCall};
-use crate::peer::peer;
+use crate::principal::Whom;
 use crate::refusal::Refusal;
 
 /// A policy: who may call, and who may call what in particular.
@@ -22,6 +22,9 @@ use crate::refusal::Refusal;
 /// pattern before a shorter one, the default last. Let the default be the strictest, for it also
 /// rules what nobody thought of. Paths are compared as they stand in the request, byte by byte;
 /// gRPC services find their methods in the same way.
+///
+/// It is about the caller: the holder of the token where a layer further out has verified one, and
+/// the peer of the connection otherwise; see [`Principal`](crate::Principal).
 #[derive(Clone)]
 pub struct AuthorizeLayer {
     policy: Arc<Policy>,
@@ -36,6 +39,7 @@ impl AuthorizeLayer {
                 default: Arc::new(default),
                 exact: BTreeMap::new(),
                 beneath: BTreeMap::new(),
+                whom: Whom::Caller,
             }),
         }
     }
@@ -55,6 +59,14 @@ impl AuthorizeLayer {
             Some(beginning) => policy.beneath.insert(beginning.into(), Arc::new(allow)),
             None => policy.exact.insert(path, Arc::new(allow)),
         };
+        self
+    }
+
+    /// The same policy, about the peer of the connection whatever token a request carries. Who wants
+    /// a policy about each stacks two.
+    #[must_use]
+    pub fn about_peers(mut self) -> Self {
+        Arc::make_mut(&mut self.policy).whom = Whom::Peer;
         self
     }
 }
@@ -102,8 +114,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.policy.judge(&request) {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.policy.judge(&mut request) {
             // Judged at once, so this is the very service that was asked whether it is ready.
             Ok(guard) => GuardedCall::passed(self.inner.call(request), guard),
             Err(refusal) => GuardedCall::refused(refusal, &request),
@@ -117,20 +129,18 @@ struct Policy {
     exact: BTreeMap<String, Arc<dyn Authorizer>>,
     /// By how the path begins.
     beneath: BTreeMap<String, Arc<dyn Authorizer>>,
+    whom: Whom,
 }
 
 impl Policy {
-    fn judge<B>(&self, request: &Request<B>) -> Result<Guard, Refusal> {
-        let guard = Guard::of(request)?;
+    fn judge<B>(&self, request: &mut Request<B>) -> Result<Option<Guard>, Refusal> {
+        let (who, guard) = self.whom.find(request)?;
         let path = request.uri().path();
-        let verdict = match peer(request.extensions()) {
-            Some(peer) => self.rule_for(path).authorize(peer),
-            None => Ok(()),
-        };
-        verdict.map_err(|denied| {
+        who.authorize(self.rule_for(path)).map_err(|denied| {
             warn!(peer = %denied.peer(), rpc = path, reason = %denied, "a call was refused");
             Refusal::Denied(denied)
         })?;
+        self.whom.note(&who, request.extensions_mut());
         Ok(guard)
     }
 
@@ -152,6 +162,7 @@ impl Policy {
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy")
+            .field("whom", &self.whom)
             .field("exact", &self.exact.keys())
             .field("beneath", &self.beneath.keys())
             .finish_non_exhaustive()

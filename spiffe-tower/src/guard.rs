@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use spiffe_core::Peer;
@@ -16,10 +16,11 @@ use tower_service::Service;
 use tracing::{info, warn};
 
 use crate::peer::{Connection, peer};
+use crate::principal::Principal;
 use crate::refusal::{Asked, Refusal};
 
-/// Lets pass every caller that has proven who it is, and whose proof still holds: identity without
-/// a policy. Who it is, [`peer`] says.
+/// Lets pass what comes from a peer that has proven who it is, and whose proof still holds: identity
+/// without a policy. Who it is, [`peer`] says. A token is no peer; see `JwtBearerLayer` for those.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct PeerLayer;
@@ -62,7 +63,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match Guard::of(&request) {
-            Ok(guard) => GuardedCall::passed(self.inner.call(request), guard),
+            Ok(guard) => GuardedCall::passed(self.inner.call(request), Some(guard)),
             Err(refusal) => GuardedCall::refused(refusal, &request),
         }
     }
@@ -77,25 +78,41 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// A guard of this call, where somebody in good standing makes it.
+    /// A guard of this call, where a peer in good standing makes it.
     pub(crate) fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
-        let asked = Asked::of(request);
+        match at_the_other_end(request.extensions()) {
+            Some(peer) => Self::watching(peer, request),
+            None => Err(nobody(request)),
+        }
+    }
+
+    /// Who makes this call, and a guard of it where it came over a connection with a peer: that one
+    /// has to be in good standing, whatever token it brings.
+    pub(crate) fn of_caller<B>(request: &Request<B>) -> Result<(Principal, Option<Self>), Refusal> {
         let extensions = request.extensions();
-        // Whom a layer found behind the connection does not outlive it.
-        let connected = extensions.get().map(Connection::peer);
-        let Some(found) = connected.or_else(|| peer(extensions)) else {
-            let rpc = asked.path();
-            warn!(rpc, "a call was refused: nobody proved who is calling");
-            return Err(Refusal::Unauthenticated);
+        let who = Principal::of(extensions).ok_or_else(|| nobody(request))?;
+        let guard = match at_the_other_end(extensions) {
+            Some(peer) => Some(Self::watching(peer, request)?),
+            None => None,
         };
-        match found.revalidate() {
+        Ok((who, guard))
+    }
+
+    /// Whom it watches.
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    fn watching<B>(peer: &Peer, request: &Request<B>) -> Result<Self, Refusal> {
+        let asked = Asked::of(request);
+        match peer.revalidate() {
             Ok(()) => Ok(Self {
-                peer: found.clone(),
+                peer: peer.clone(),
                 asked,
                 ended: None,
             }),
             Err(why) => {
-                warn!(peer = %found.id(), rpc = asked.path(), reason = %why, "a call was refused");
+                warn!(peer = %peer.id(), rpc = asked.path(), reason = %why, "a call was refused");
                 Err(Refusal::Ended(why))
             }
         }
@@ -108,6 +125,18 @@ impl Guard {
         info!(peer = %self.peer.id(), rpc = self.asked.path(), reason = %why, "a call was ended");
         Poll::Ready(Refusal::Ended(why))
     }
+}
+
+/// Whom a layer found behind the connection does not outlive it.
+fn at_the_other_end(extensions: &Extensions) -> Option<&Peer> {
+    let connected = extensions.get().map(Connection::peer);
+    connected.or_else(|| peer(extensions))
+}
+
+fn nobody<B>(request: &Request<B>) -> Refusal {
+    let rpc = request.uri().path();
+    warn!(rpc, "a call was refused: nobody proved who is calling");
+    Refusal::Unauthenticated
 }
 
 impl fmt::Debug for Guard {
@@ -140,10 +169,10 @@ pin_project! {
 }
 
 impl<F> GuardedCall<F> {
-    pub(crate) fn passed(call: F, guard: Guard) -> Self {
+    pub(crate) fn passed(call: F, guard: Option<Guard>) -> Self {
         Self {
             call: State::Passed { call },
-            guard: Some(guard),
+            guard,
         }
     }
 

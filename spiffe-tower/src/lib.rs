@@ -4,16 +4,22 @@
 //! [`Connection`] into the extensions of each request. Everything above asks there:
 //!
 //! ```text
-//!   handler            peer(request.extensions())        who is it?
+//!   handler            spiffe_id(request.extensions())   who is it?
 //!      ^
-//!   AuthorizeLayer     may this peer call this path?     403, or PermissionDenied
+//!   AuthorizeLayer     may this one call this path?      403, or PermissionDenied
 //!      ^
+//!   JwtBearerLayer     verifies a token, if that is      401, or Unauthenticated
+//!      ^               how callers say who they are
 //!   transport          inserts Connection                mutual TLS, verified
 //! ```
 //!
 //! A connection may outlive what was known when it began. So at each request the layers ask whether
 //! its peer is [still good](spiffe_core::Peer::revalidate), and a call that goes on ends when it is
 //! not: with the status that it would have been refused with.
+//!
+//! Who makes a request is a [`Principal`]: the holder of the token where one was verified, the peer of
+//! the connection otherwise. The two are never mixed up: [`peer`] is always the other end of the
+//! connection, which may be a proxy.
 //!
 //! There are layers here and nothing else: no runtime, no gRPC library, no HTTP implementation.
 //!
@@ -32,6 +38,60 @@
 //!
 //! Give it to `tonic::transport::Server::layer`, `tower::ServiceBuilder::layer` or the like.
 //!
+//! # A server behind a proxy, whose callers show a JWT-SVID
+//!
+//! ```
+//! # #[cfg(feature = "jwt-client")] {
+//! use spiffe_core::authorizer::{exactly, member_of};
+//! use spiffe_core::{JwtSource, SpiffeId, TrustDomain};
+//! use spiffe_tower::{AuthorizeLayer, JwtBearerLayer};
+//! # use tower::ServiceBuilder;
+//! # fn example(source: JwtSource, ledger: impl Clone) {
+//!
+//! let everyone_here = member_of(TrustDomain::from_static("prod.example"));
+//! let ops = exactly(SpiffeId::from_static("spiffe://prod.example/ops"));
+//! let service = ServiceBuilder::new()
+//!     .layer(JwtBearerLayer::new(source, ["ledger"]))           // who is it?
+//!     .layer(AuthorizeLayer::new(everyone_here).rpc("/close", ops))   // may they?
+//!     .service(ledger);
+//! # drop(service);
+//! # } }
+//! ```
+//!
+//! `tonic::transport::Server::layer` takes the layers in the same order; for axum's `Router::layer`
+//! the last one stands outermost, so `JwtBearerLayer` comes last.
+//!
+//! # A client that shows one
+//!
+//! ```
+//! # #[cfg(feature = "jwt-client")] {
+//! use spiffe_core::JwtSource;
+//! use spiffe_tower::JwtInjectLayer;
+//! # use tower::ServiceBuilder;
+//! # fn example(source: JwtSource, channel: impl Clone) {
+//!
+//! let ledger = http::Uri::from_static("https://ledger.prod.example");
+//! let channel = ServiceBuilder::new()
+//!     .layer(JwtInjectLayer::new(source, "ledger").to(ledger))
+//!     .service(channel);                     // a channel of tonic, a client of hyper
+//! # drop(channel);
+//! # } }
+//! ```
+//!
+//! # A handler that asks who calls
+//!
+//! ```
+//! use spiffe_tower::Principal;
+//!
+//! fn greeting<B>(request: &http::Request<B>) -> String {
+//!     match Principal::of(request.extensions()) {
+//!         Some(Principal::Jwt(jwt)) => format!("hello {}, until {:?}", jwt.id(), jwt.expires_at()),
+//!         Some(caller) => format!("hello {}", caller.id()),
+//!         None => "who are you?".to_owned(),
+//!     }
+//! }
+//! ```
+//!
 //! # A client that looks at who answered
 //!
 //! ```
@@ -39,14 +99,46 @@
 //!     spiffe_tower::peer(response.extensions()).map(|peer| peer.id())
 //! }
 //! ```
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `jwt` | `JwtBearerLayer`: servers that know callers by JWT-SVIDs |
+//! | `jwt-client` | `JwtInjectLayer`: clients that send JWT-SVIDs from the Workload API |
+//! | `incubating-wit` | `WitVerifyLayer` and `WitInjectLayer`, the same for WIT-SVIDs, which the standard calls incubating: they may change with it |
 
 mod authorize;
+#[cfg(feature = "jwt")]
+mod bearer;
 mod guard;
+#[cfg(any(feature = "incubating-wit", feature = "jwt-client"))]
+mod inject;
+#[cfg(feature = "jwt-client")]
+mod jwt_client;
 mod peer;
+mod principal;
 mod refusal;
 mod request;
+#[cfg(any(feature = "incubating-wit", feature = "jwt-client"))]
+mod target;
+#[cfg(feature = "incubating-wit")]
+mod wit;
+#[cfg(feature = "incubating-wit")]
+mod wit_client;
 
 pub use authorize::{AuthorizeLayer, Authorized};
+#[cfg(feature = "jwt")]
+pub use bearer::{JwtBearer, JwtBearerLayer};
 pub use guard::{Guarded, GuardedCall, PeerLayer, Proven};
+#[cfg(any(feature = "incubating-wit", feature = "jwt-client"))]
+pub use inject::InjectError;
+#[cfg(feature = "jwt-client")]
+pub use jwt_client::{JwtInject, JwtInjectLayer};
 pub use peer::{Connection, peer};
+pub use principal::{Principal, spiffe_id};
 pub use request::{AuthorizeRequest, AuthorizeRequestLayer, AuthorizedRequests};
+#[cfg(feature = "incubating-wit")]
+pub use wit::{WitVerify, WitVerifyLayer};
+#[cfg(feature = "incubating-wit")]
+pub use wit_client::{WitInject, WitInjectLayer};

@@ -12,6 +12,12 @@ pub(crate) enum Refusal {
     Denied(Denied),
     /// Its connection outlived its good standing.
     Ended(PeerError),
+    /// There is no token, or none that proves anything.
+    #[cfg(feature = "jwt")]
+    Token {
+        /// What plain HTTP asks for (RFC 6750 section 3).
+        challenge: HeaderValue,
+    },
     /// Nobody proved who is calling.
     Unauthenticated,
 }
@@ -45,6 +51,11 @@ impl Refusal {
                 Self::Denied(_) | Self::Ended(PeerError::Denied(_)) => StatusCode::FORBIDDEN,
                 _ => StatusCode::UNAUTHORIZED,
             };
+            #[cfg(feature = "jwt")]
+            if let Self::Token { challenge } = self {
+                let headers = response.headers_mut();
+                headers.insert(http::header::WWW_AUTHENTICATE, challenge.clone());
+            }
             return response;
         }
         // No body follows, so these headers are the trailers too.
@@ -78,7 +89,9 @@ impl Refusal {
                 percent_encoded(&format!("{} is not authorized any more", denied.peer()))
             }
             Self::Ended(_) => "the proof of who is calling does not hold any more".to_owned(),
-            Self::Unauthenticated => "the caller has not proven who it is".to_owned(),
+            #[cfg(feature = "jwt")]
+            Self::Token { .. } => UNPROVEN.to_owned(),
+            Self::Unauthenticated => UNPROVEN.to_owned(),
         }
     }
 }
@@ -98,6 +111,7 @@ fn percent_encoded(text: &str) -> String {
         })
 }
 
+const UNPROVEN: &str = "the caller has not proven who it is";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const PERMISSION_DENIED: HeaderValue = HeaderValue::from_static("7");

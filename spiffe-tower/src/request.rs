@@ -1,4 +1,4 @@
-//! May this peer make this very request? Asked of whoever has to think about it.
+//! May this caller make this very request? Asked of whoever has to think about it.
 
 use std::fmt;
 use std::future::Future;
@@ -9,35 +9,34 @@ use std::task::{Context, Poll};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use spiffe_core::Peer;
 use spiffe_core::authorizer::Denied;
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::warn;
 
-use crate::guard::{Guard, Guarded, GuardedCall};
-use crate::peer::peer;
+use crate::guard::{Guarded, GuardedCall};
+use crate::principal::{Principal, Whom};
 use crate::refusal::Refusal;
 
-/// Decides whether a verified peer may make a request, and may take its time: it may ask a database
+/// Decides whether a verified caller may make a request, and may take its time: it may ask a database
 /// or a policy engine.
 pub trait AuthorizeRequest: Clone + Send + 'static {
     /// The decision.
     type Future: Future<Output = Result<(), Denied>> + Send;
 
     /// Lets the request pass, or tells why not.
-    fn authorize(&self, peer: &Peer, request: &Parts) -> Self::Future;
+    fn authorize(&self, caller: &Principal, request: &Parts) -> Self::Future;
 }
 
 impl<F, D> AuthorizeRequest for F
 where
-    F: Fn(&Peer, &Parts) -> D + Clone + Send + 'static,
+    F: Fn(&Principal, &Parts) -> D + Clone + Send + 'static,
     D: Future<Output = Result<(), Denied>> + Send,
 {
     type Future = D;
 
-    fn authorize(&self, peer: &Peer, request: &Parts) -> D {
-        self(peer, request)
+    fn authorize(&self, caller: &Principal, request: &Parts) -> D {
+        self(caller, request)
     }
 }
 
@@ -45,12 +44,26 @@ where
 #[derive(Clone)]
 pub struct AuthorizeRequestLayer<A> {
     allow: A,
+    whom: Whom,
 }
 
 impl<A: AuthorizeRequest> AuthorizeRequestLayer<A> {
     /// Asks this one at each request.
     pub fn new(allow: A) -> Self {
-        Self { allow }
+        Self {
+            allow,
+            whom: Whom::Caller,
+        }
+    }
+
+    /// The same, and what is asked about is the peer of the connection, whatever token a request
+    /// carries.
+    #[must_use]
+    pub fn about_peers(self) -> Self {
+        Self {
+            whom: Whom::Peer,
+            ..self
+        }
     }
 }
 
@@ -68,6 +81,7 @@ impl<A: Clone, S> Layer<S> for AuthorizeRequestLayer<A> {
         AuthorizedRequests {
             inner,
             allow: self.allow.clone(),
+            whom: self.whom,
         }
     }
 }
@@ -78,6 +92,7 @@ impl<A: Clone, S> Layer<S> for AuthorizeRequestLayer<A> {
 pub struct AuthorizedRequests<A, S> {
     inner: S,
     allow: A,
+    whom: Whom,
 }
 
 impl<A, S: fmt::Debug> fmt::Debug for AuthorizedRequests<A, S> {
@@ -106,28 +121,30 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if let Err(refusal) = Guard::of(&request) {
-            return Box::pin(GuardedCall::<S::Future>::refused(refusal, &request));
-        }
+        let whom = self.whom;
+        let who = match whom.find(&request) {
+            Ok((who, _)) => who,
+            Err(refusal) => return Box::pin(GuardedCall::<S::Future>::refused(refusal, &request)),
+        };
         // The service that said it is ready is the one to be called; a copy has not said so.
         let copy = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, copy);
         let allow = self.allow.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let verdict = match peer(&parts.extensions) {
-                Some(peer) => allow.authorize(peer, &parts).await,
-                None => Ok(()),
-            };
-            let request = Request::from_parts(parts, body);
+            let verdict = allow.authorize(&who, &parts).await;
+            let mut request = Request::from_parts(parts, body);
             let rpc = request.uri().path();
             let verdict = verdict.map_err(|denied| {
                 warn!(peer = %denied.peer(), rpc, reason = %denied, "a call was refused");
                 Refusal::Denied(denied)
             });
             // Much may have happened while it was thought about.
-            match verdict.and_then(|()| Guard::of(&request)) {
-                Ok(guard) => GuardedCall::passed(ready.call(request), guard).await,
+            match verdict.and_then(|()| whom.find(&request)) {
+                Ok((_, guard)) => {
+                    whom.note(&who, request.extensions_mut());
+                    GuardedCall::passed(ready.call(request), guard).await
+                }
                 Err(refusal) => GuardedCall::<S::Future>::refused(refusal, &request).await,
             }
         })

@@ -15,7 +15,7 @@ use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::testing::TestAuthority;
 use spiffe_core::verify::{Role, x509_peer};
 use spiffe_core::{BundleSet, Peer, SpiffeId};
-use spiffe_tower::{AuthorizeLayer, AuthorizeRequestLayer, Connection, Guarded, peer};
+use spiffe_tower::{AuthorizeLayer, AuthorizeRequestLayer, Connection, Guarded, Principal, peer};
 use tower::{Layer, Service, ServiceExt};
 
 type Body = Empty<&'static [u8]>;
@@ -114,8 +114,8 @@ async fn the_service_that_was_asked_is_the_one_that_is_called() {
 
 #[tokio::test]
 async fn who_decides_about_a_request_may_take_time_and_sees_it() {
-    let allow = |peer: &Peer, request: &Parts| {
-        let denied = Denied::new(peer, "whoever asks for this");
+    let allow = |caller: &Principal, request: &Parts| {
+        let denied = caller.denied("whoever asks for this");
         let may = request.uri.path() == "/open";
         async move {
             tokio::task::yield_now().await;

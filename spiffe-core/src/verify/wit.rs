@@ -5,6 +5,7 @@
 //! makes a [`VerifiedWit`], so a stolen token cannot pass for a caller.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
@@ -104,11 +105,11 @@ impl WitPresented {
             return Err(VerifyProofError::Audience);
         }
         let proof_id = claims::string(&parts.claims, "jti")?.to_owned();
-        Ok(VerifiedWit {
+        Ok(VerifiedWit(Arc::new(Proven {
             claims: self.claims,
             proof_id,
             proof_expires_at,
-        })
+        })))
     }
 
     /// A proof is for now; the token may have ended since it was judged.
@@ -162,8 +163,11 @@ impl fmt::Debug for WitPresented {
 /// A WIT-SVID that an authority of its own trust domain signed, presented by somebody who has its
 /// key.
 ///
-/// There is no public constructor: to hold one is to have verified both.
-pub struct VerifiedWit {
+/// There is no public constructor: to hold one is to have verified both. Cheap to clone.
+#[derive(Clone)]
+pub struct VerifiedWit(Arc<Proven>);
+
+struct Proven {
     claims: WitClaims,
     proof_id: String,
     proof_expires_at: SystemTime,
@@ -173,38 +177,38 @@ impl VerifiedWit {
     /// The identity of who presented the token.
     #[must_use]
     pub fn id(&self) -> &SpiffeId {
-        &self.claims.id
+        &self.0.claims.id
     }
 
     /// When the token ends.
     #[must_use]
     pub fn expires_at(&self) -> SystemTime {
-        self.claims.expires_at
+        self.0.claims.expires_at
     }
 
     /// When the token was made, where it says so.
     #[must_use]
     pub fn issued_at(&self) -> Option<SystemTime> {
-        self.claims.issued_at
+        self.0.claims.issued_at
     }
 
     /// All claims of the token.
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
-        &self.claims.claims
+        &self.0.claims.claims
     }
 
     /// The ID of the proof. No two proofs of one sender have the same, so whoever sees it again
     /// before [`proof_expires_at`](Self::proof_expires_at) sees a replay.
     #[must_use]
     pub fn proof_id(&self) -> &str {
-        &self.proof_id
+        &self.0.proof_id
     }
 
     /// When the proof ends; clocks may differ.
     #[must_use]
     pub fn proof_expires_at(&self) -> SystemTime {
-        self.proof_expires_at
+        self.0.proof_expires_at
     }
 }
 
