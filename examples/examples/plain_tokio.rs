@@ -4,13 +4,12 @@
 //! `SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock cargo run --example plain_tokio`
 #![expect(clippy::print_stdout, reason = "an example tells what happens")]
 
-use std::{error::Error, io};
+use std::error::Error;
 
-use spiffe_core::{IdentitySource, SourceExt, X509Source, authorizer::member_of};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use spiffe_core::authorizer::member_of;
+use spiffe_core::{IdentitySource, SourceExt, X509Source};
+use spiffe_hyper::{Connector, Listener};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -19,30 +18,29 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Some(svid) => svid.id().trust_domain(),
         None => return Err("the identity was withdrawn".into()),
     };
-    let acceptor = source.server(member_of(home.clone())).acceptor();
-    let connector = source.client(member_of(home)).connector();
+    let server = source.server(member_of(home.clone()));
+    let client = Connector::new(source.client(member_of(home)));
 
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
+    let mut listener = Listener::bind("127.0.0.1:0", server).await?;
+    let address = listener.local_addr().ok_or("no address")?.to_string();
     let serving = async {
-        let (tcp, _) = listener.accept().await?;
-        let mut stream = acceptor.accept(tcp).await.map_err(io::Error::other)?;
+        let mut stream = listener.accept().await?;
         println!("server: talking to {}", stream.peer().id());
         let mut said = [0; 5];
         stream.read_exact(&mut said).await?;
         stream.write_all(&said).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        Ok(())
     };
     let calling = async {
-        let tcp = TcpStream::connect(address).await?;
-        let mut stream = connector.connect(tcp).await.map_err(io::Error::other)?;
+        let mut stream = client.connect(&address).await?;
         println!("client: talking to {}", stream.peer().id());
         stream.write_all(b"hello").await?;
         stream.flush().await?;
         let mut echo = String::new();
         stream.read_to_string(&mut echo).await?;
         println!("client: heard {echo:?}");
-        Ok(())
+        Ok::<_, Box<dyn Error>>(())
     };
     tokio::try_join!(serving, calling)?;
     Ok(())

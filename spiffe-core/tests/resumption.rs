@@ -362,7 +362,7 @@ async fn sessions_are_kept_apart_by_whom_they_are_with() {
 async fn nothing_is_taken_before_the_handshake_is_done() {
     let _policy = POLICY.read().await;
     let two = Two::new();
-    let mut config = (*two.client.client(anyone()).into_rustls()).clone();
+    let mut config = two.client.client(anyone()).into_rustls();
     config.resumption = rustls::client::Resumption::in_memory_sessions(1);
     config.enable_early_data = true;
     let connector = TlsConnector::from(Arc::new(config));

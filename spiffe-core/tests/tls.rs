@@ -244,8 +244,8 @@ async fn no_resumption_after_defederation() {
     let ca = TestAuthority::new("example.org");
     let (server, client) = (ca.source("/server"), ca.source("/client"));
     let (server_config, client_config) = (
-        server.server(anyone()).into_rustls(),
-        client.client(anyone()).into_rustls(),
+        Arc::new(server.server(anyone()).into_rustls()),
+        Arc::new(client.client(anyone()).into_rustls()),
     );
     for _ in 0..3 {
         let name = ServerName::try_from("localhost").unwrap();

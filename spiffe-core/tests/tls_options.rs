@@ -1,8 +1,6 @@
 //! What may be chosen about TLS, and what it is where nothing is chosen.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::sync::Arc;
-
 use rustls::crypto::aws_lc_rs::default_provider as provider;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::Acceptor;
@@ -33,7 +31,7 @@ fn tls_12_is_spoken_where_it_is_allowed_and_not_otherwise() {
             .unwrap()
             .with_no_client_auth()
             .with_cert_resolver(server.into_rustls().cert_resolver.clone());
-        let shaken = pump(old.into(), client.tls12(allowed).into_rustls());
+        let shaken = pump(old, client.tls12(allowed).into_rustls());
         let version = shaken
             .ok()
             .and_then(|(server, _)| server.protocol_version());
@@ -77,7 +75,10 @@ async fn a_name_is_told_where_that_is_asked_for_and_never_checked() {
         let (connected, told) = tokio::join!(connector.connect(theirs), async {
             let start = hello.await.unwrap();
             let told = start.client_hello().server_name().map(ToOwned::to_owned);
-            start.into_stream(server.into_rustls()).await.unwrap();
+            start
+                .into_stream(server.into_rustls().into())
+                .await
+                .unwrap();
             told
         });
         connected.unwrap();
@@ -99,10 +100,10 @@ fn shake(server: ServerTls, client: ClientTls) -> Shaken {
     pump(server.into_rustls(), client.into_rustls())
 }
 
-fn pump(server: Arc<rustls::ServerConfig>, client: Arc<rustls::ClientConfig>) -> Shaken {
+fn pump(server: rustls::ServerConfig, client: rustls::ClientConfig) -> Shaken {
     let name = ServerName::try_from("localhost").unwrap();
-    let mut client = ClientConnection::new(client, name)?;
-    let mut server = ServerConnection::new(server)?;
+    let mut client = ClientConnection::new(client.into(), name)?;
+    let mut server = ServerConnection::new(server.into())?;
     while client.is_handshaking() || server.is_handshaking() {
         let mut bytes = Vec::new();
         while client.wants_write() {

@@ -1,4 +1,4 @@
-//! From a URI to a connection with a verified server, for hyper's clients.
+//! From a URI or an address to a connection with a verified server.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -6,27 +6,38 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::Uri;
+use http::uri::Authority;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use spiffe_core::tls::{self, ClientTls, HandshakeError, PeerStream};
 use spiffe_core::{IdentitySnapshot, IdentitySource};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tower_service::Service;
 
+use crate::dial::dial;
 use crate::transport::{H2, HTTP, connection};
 
-/// Connects to whatever host a URI names, and proceeds only with a server that may be talked to.
+/// Connects to a server, and proceeds only with one that may be talked to: for hyper's clients, which
+/// give it URIs, and with [`connect`](Self::connect) for any protocol over TCP.
 ///
 /// The host's name is only where to find the server; who it is, its SPIFFE ID says. There is TLS
 /// whatever the URI's scheme, and the port is 443 where the URI names none.
 #[derive(Clone)]
 pub struct Connector {
-    by_uri: Arc<dyn Fn(&Uri) -> Side + Send + Sync>,
+    choose: Arc<Choose>,
+}
+
+type Choose = dyn Fn(&Uri, Speaks) -> Side + Send + Sync;
+
+/// What is spoken over a connection, as far as TLS is told (ALPN).
+#[derive(Clone, Copy)]
+enum Speaks {
+    Http,
+    /// What the configuration says, which may be nothing.
+    Other,
 }
 
 /// What one connection is made with.
@@ -49,13 +60,13 @@ impl Connector {
     /// A connector that speaks HTTP/2 or HTTP/1.1, whichever the server prefers.
     #[must_use]
     pub fn new(tls: ClientTls) -> Self {
-        Self::of(&tls.alpn(HTTP))
+        Self::of(tls, &HTTP)
     }
 
     /// A connector that speaks HTTP/2 only, as gRPC does.
     #[must_use]
     pub fn http2(tls: ClientTls) -> Self {
-        Self::of(&tls.alpn([H2]))
+        Self::of(tls, &[H2])
     }
 
     /// A connector as by [`new`](Self::new), to servers of which each has its own identity.
@@ -77,38 +88,76 @@ impl Connector {
     /// ```
     pub fn choosing(choose: impl Fn(&Uri) -> ClientTls + Send + Sync + 'static) -> Self {
         Self {
-            by_uri: Arc::new(move |uri| Side::from(&choose(uri).alpn(HTTP))),
+            choose: Arc::new(move |uri, speaks| match speaks {
+                Speaks::Http => Side::from(&choose(uri).alpn(HTTP)),
+                Speaks::Other => Side::from(&choose(uri)),
+            }),
         }
     }
 
-    fn of(tls: &ClientTls) -> Self {
-        let side = Side::from(tls);
+    fn of(tls: ClientTls, protocols: &[&[u8]]) -> Self {
+        let other = Side::from(&tls);
+        let http = Side::from(&tls.alpn(protocols.iter().copied()));
         Self {
-            by_uri: Arc::new(move |_| side.clone()),
+            choose: Arc::new(move |_, speaks| match speaks {
+                Speaks::Http => http.clone(),
+                Speaks::Other => other.clone(),
+            }),
         }
     }
 
-    async fn connect(self, uri: Uri) -> Result<PeerIo, ConnectError> {
-        let host = uri.host().ok_or(ConnectError::NoHost)?;
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(443);
-        let unreachable = |source| ConnectError::Unreachable {
-            authority: format!("{host}:{port}"),
-            source,
-        };
-        let tcp = timeout(CONNECT_TIMEOUT, TcpStream::connect((address, port)))
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(unreachable)?;
-        // Small messages go out at once; where that cannot be set they only come later.
-        let _ = tcp.set_nodelay(true);
+    /// Connects to `host:port` and proves who is there, for whatever protocol is spoken then: the ALPN
+    /// protocols are those of the [`ClientTls`], and none where it names none. The addresses of the
+    /// host are tried in turn.
+    ///
+    /// ```no_run
+    /// # use spiffe_core::authorizer::exactly;
+    /// # use spiffe_core::{IdentitySource, SourceExt, spiffe_id};
+    /// # use spiffe_hyper::Connector;
+    /// # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
+    /// let database = exactly(spiffe_id!("spiffe://prod.example/db"));
+    /// let stream = Connector::new(source.client(database)).connect("db:5432").await?;
+    /// println!("this is {}", stream.peer().id());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where the address is none, nobody answers there, or who answers is not the one.
+    pub async fn connect(&self, address: &str) -> Result<PeerStream<TcpStream>, ConnectError> {
+        let unusable = || ConnectError::Address(address.to_owned());
+        let authority: Authority = address.parse().map_err(|_| unusable())?;
+        let (host, port) = (authority.host(), authority.port_u16());
+        if host.is_empty() || port.is_none() || address.contains('@') {
+            return Err(unusable());
+        }
+        let uri = Uri::from(authority);
+        let side = (self.choose)(&uri, Speaks::Other);
+        shake(&side.tls, &uri).await
+    }
+
+    async fn speak_http(self, uri: Uri) -> Result<PeerIo, ConnectError> {
+        let Side { tls, source } = (self.choose)(&uri, Speaks::Http);
         // Before the handshake: whatever is renewed meanwhile counts as renewed after it.
-        let Side { tls, source } = (self.by_uri)(&uri);
         let renewal = Renewal::of(source);
-        let stream = tls.connect(tcp).await?;
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(shake(&tls, &uri).await?);
         Ok(PeerIo { io, renewal })
     }
+}
+
+async fn shake(tls: &tls::Connector, uri: &Uri) -> Result<PeerStream<TcpStream>, ConnectError> {
+    let host = uri.host().ok_or(ConnectError::NoHost)?;
+    let port = uri.port_u16().unwrap_or(443);
+    let authority = format!("{host}:{port}");
+    // Of an IPv6 address a URI wants brackets, and nobody else does.
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let tcp = match dial(host, port).await {
+        Ok(tcp) => tcp,
+        Err(source) => return Err(ConnectError::Unreachable { authority, source }),
+    };
+    // Small messages go out at once; where that cannot be set they only come later.
+    let _ = tcp.set_nodelay(true);
+    Ok(tls.connect_to(&authority, tcp).await?)
 }
 
 impl fmt::Debug for Connector {
@@ -128,7 +177,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+        Box::pin(self.clone().speak_http(uri))
     }
 }
 
@@ -255,6 +304,9 @@ impl Write for PeerIo {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
+    /// This says not where to connect to.
+    #[error("{0:?} is no address; it should look like host:port")]
+    Address(String),
     /// There is a server, and no handshake with it.
     #[error("no secure connection: {0}")]
     Handshake(#[from] HandshakeError),
@@ -273,6 +325,3 @@ pub enum ConnectError {
         source: io::Error,
     },
 }
-
-/// How long to wait for someone to answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -23,8 +23,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Whoever has a protocol of their own takes streams from [`Listener::accept`]. Whoever wants a
-//! handshake of their own gives it to [`Handshakes`].
+//! Whoever wants a handshake of their own gives it to [`Handshakes`].
 //!
 //! # A client
 //!
@@ -48,6 +47,49 @@
 //! client is for servers that the same authorizer may judge, or that [`Connector::choosing`] tells
 //! apart by their authority.
 //!
+//! # Without HTTP
+//!
+//! [`Listener::accept`] hands out streams that know their peer, and [`Connector::connect`] makes them:
+//!
+//! ```no_run
+//! # use spiffe_core::authorizer::member_of;
+//! # use spiffe_core::{IdentitySource, SourceExt, TrustDomain};
+//! # use spiffe_hyper::{Connector, Listener};
+//! # async fn handle(_: impl Sized) {}
+//! # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
+//! # let authorizer = || member_of(TrustDomain::from_static("prod.example"));
+//! let mut listener = Listener::bind("0.0.0.0:5432", source.server(authorizer())).await?;
+//! while let Ok(stream) = listener.accept().await {
+//!     tokio::spawn(handle(stream));                     // stream.peer().id()
+//! }
+//!
+//! let stream = Connector::new(source.client(authorizer())).connect("db:5432").await?;
+//! # let _ = stream;
+//! # Ok(()) }
+//! ```
+//!
+//! # With reqwest
+//!
+//! reqwest takes a configuration of rustls and drives TLS by itself (feature `rustls-0_23` of
+//! `spiffe-core`; reqwest's feature `rustls-no-provider` is enough):
+//!
+//! ```no_run
+//! # use spiffe_core::authorizer::exactly;
+//! # use spiffe_core::{IdentitySource, SourceExt, spiffe_id};
+//! # use spiffe_hyper::HTTP;
+//! # fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
+//! let ledger = exactly(spiffe_id!("spiffe://prod.example/ledger"));
+//! let tls = source.client(ledger).alpn(HTTP).into_rustls();
+//! let http = reqwest::Client::builder().tls_backend_preconfigured(tls).build()?;
+//! # let _ = http;
+//! # Ok(()) }
+//! ```
+//!
+//! Each handshake is judged with the trust and the policy of its moment, and presents the SVID of that
+//! moment. A connection that lasts is not judged again, as it is with a [`Connector`], and no one
+//! leaves it when our own SVID is renewed: nothing of ours runs once reqwest has it. Let it keep
+//! connections for a short time (`pool_idle_timeout`), or none (`pool_max_idle_per_host(0)`).
+//!
 //! # With axum
 //!
 //! An axum `Router` is a service that [`serve`] takes, and that is the way that parts from peers in
@@ -57,6 +99,7 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod connector;
+mod dial;
 mod handshakes;
 mod listener;
 mod server;
@@ -68,4 +111,4 @@ pub use connector::{ConnectError, Connector, PeerIo};
 pub use handshakes::Handshakes;
 pub use listener::Listener;
 pub use server::serve;
-pub use transport::{LAST_WORDS, Transport, connection};
+pub use transport::{HTTP, LAST_WORDS, Transport, connection};

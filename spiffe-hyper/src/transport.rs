@@ -50,5 +50,6 @@ pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// HTTP/2, as ALPN names it.
 pub(crate) const H2: &[u8] = b"h2";
 
-/// The protocols of HTTP, the preferred one first.
-pub(crate) const HTTP: [&[u8]; 2] = [H2, b"http/1.1"];
+/// The protocols of HTTP, the preferred one first: for the ALPN of configurations that something else
+/// drives ([`ClientTls::alpn`](spiffe_core::tls::ClientTls::alpn)).
+pub const HTTP: [&[u8]; 2] = [H2, b"http/1.1"];

@@ -133,8 +133,8 @@ impl ClientTls {
     /// Sessions are not resumed, whatever was said: nobody would judge the peer of a resumed one.
     #[cfg(feature = "rustls-0_23")]
     #[must_use]
-    pub fn into_rustls(self) -> Arc<rustls::ClientConfig> {
-        Arc::new(self.config(self.side.court()))
+    pub fn into_rustls(self) -> rustls::ClientConfig {
+        self.config(self.side.court())
     }
 
     /// Without resumption.

@@ -133,8 +133,8 @@ impl ServerTls {
     /// resumed, whatever was said: nobody would judge the peer of a resumed one.
     #[cfg(feature = "rustls-0_23")]
     #[must_use]
-    pub fn into_rustls(self) -> Arc<rustls::ServerConfig> {
-        Arc::new(self.config(self.side.court()))
+    pub fn into_rustls(self) -> rustls::ServerConfig {
+        self.config(self.side.court())
     }
 
     #[cfg(all(test, feature = "testing"))]
