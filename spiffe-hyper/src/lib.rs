@@ -95,11 +95,19 @@
 //! An axum `Router` is a service that [`serve`] takes, and that is the way that parts from peers in
 //! time. The feature `axum` adds `Caller`, which handlers extract, and makes a [`Listener`] one for
 //! `axum::serve`.
+//!
+//! # Federation
+//!
+//! With the feature `federation`, `federation::FederatedSource` adds the bundles of other trust domains
+//! to a source, fetched from their bundle endpoints again and again, and `federation::BundleEndpoint`
+//! publishes our own.
 
 #[cfg(feature = "axum")]
 mod axum;
 mod connector;
 mod dial;
+#[cfg(feature = "federation")]
+pub mod federation;
 mod handshakes;
 mod listener;
 mod server;

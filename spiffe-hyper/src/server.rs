@@ -98,7 +98,7 @@ where
 }
 
 /// With an eye on peers that fall silent.
-fn builder() -> Builder<TokioExecutor> {
+pub(crate) fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     // Its default time limit for request headers needs a timer.
     builder.http1().timer(TokioTimer::new());

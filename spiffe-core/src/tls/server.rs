@@ -22,7 +22,7 @@ use crate::verify::Role;
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     side: Side,
-    client_may_be_anonymous: bool,
+    clients: ClientAuth,
     max_pending_handshakes: usize,
 }
 
@@ -31,7 +31,7 @@ impl ServerTls {
     pub fn new(source: Arc<dyn IdentitySource>, allow: impl Authorizer) -> Self {
         Self {
             side: Side::new(source, allow),
-            client_may_be_anonymous: false,
+            clients: ClientAuth::Required,
             max_pending_handshakes: 1024,
         }
     }
@@ -47,7 +47,15 @@ impl ServerTls {
     /// Such clients come out of [`Acceptor::accept_any`] only.
     #[must_use]
     pub fn client_auth_optional(mut self) -> Self {
-        self.client_may_be_anonymous = true;
+        self.clients = ClientAuth::Optional;
+        self
+    }
+
+    /// Asks clients for no certificate at all, as a bundle endpoint must not (SPIFFE Federation section
+    /// 5.2.2.3): anybody comes in, and all come out of [`Acceptor::accept_any`] without a peer.
+    #[must_use]
+    pub fn without_client_auth(mut self) -> Self {
+        self.clients = ClientAuth::Off;
         self
     }
 
@@ -145,19 +153,31 @@ impl ServerTls {
     /// Without resumption.
     fn config(&self, court: Arc<Court>) -> rustls::ServerConfig {
         let side = &self.side;
-        let judge = Side::judge(court, Role::Client, !self.client_may_be_anonymous);
+        let mandatory = self.clients == ClientAuth::Required;
+        let judge = Side::judge(court, Role::Client, mandatory);
         let builder = rustls::ServerConfig::builder_with_details(
             side.provider.clone(),
             Arc::new(ClockTime(side.clock.clone())),
         );
-        let mut config = with_tls13(builder.with_protocol_versions(side.versions()))
-            .with_client_cert_verifier(judge)
-            .with_cert_resolver(side.presenter());
+        let builder = with_tls13(builder.with_protocol_versions(side.versions()));
+        let builder = match self.clients {
+            ClientAuth::Off => builder.with_no_client_auth(),
+            ClientAuth::Optional | ClientAuth::Required => builder.with_client_cert_verifier(judge),
+        };
+        let mut config = builder.with_cert_resolver(side.presenter());
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.alpn_protocols.clone_from(&side.alpn);
         config
     }
+}
+
+/// Whether clients prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClientAuth {
+    Off,
+    Optional,
+    Required,
 }
 
 /// How many times a session can be resumed at once: each ticket is good for one connection.

@@ -135,6 +135,12 @@ impl Certificate {
         &self.0.der[self.0.facts.subject.clone()]
     }
 
+    /// Whether issuer and subject have one name, as those of a root do (RFC 5280 section 3.2).
+    #[must_use]
+    pub fn is_self_issued(&self) -> bool {
+        self.0.facts.is_self_issued
+    }
+
     /// The public key.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {

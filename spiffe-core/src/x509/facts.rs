@@ -19,6 +19,7 @@ pub(super) struct Facts {
     pub(super) not_after: SystemTime,
     pub(super) subject: Range<usize>,
     pub(super) subject_is_empty: bool,
+    pub(super) is_self_issued: bool,
     pub(super) public_key: PublicKey,
     pub(super) is_ca: bool,
     pub(super) key_usage: Option<KeyUsage>,
@@ -58,7 +59,7 @@ fn read_tbs(tbs: &mut SliceReader<'_>, certificate: &[u8]) -> der::Result<Facts>
     let serial = AnyRef::read_tagged(tbs, Tag::Integer)?.value();
     let zeros = serial.iter().take_while(|byte| **byte == 0).count();
     AnyRef::read_tagged(tbs, Tag::Sequence)?;
-    AnyRef::read_tagged(tbs, Tag::Sequence)?;
+    let issuer = AnyRef::read_tagged(tbs, Tag::Sequence)?;
     let (not_before, not_after) =
         tbs.sequence(|validity| Ok::<_, der::Error>((read_time(validity)?, read_time(validity)?)))?;
     let subject = tbs.tlv_bytes()?;
@@ -72,6 +73,7 @@ fn read_tbs(tbs: &mut SliceReader<'_>, certificate: &[u8]) -> der::Result<Facts>
         not_after,
         subject: range_within(certificate, subject),
         subject_is_empty: subject == EMPTY_SEQUENCE,
+        is_self_issued: AnyRef::try_from(subject)? == issuer,
         public_key,
         is_ca: false,
         key_usage: None,

@@ -1,0 +1,114 @@
+//! Bundles on disk, for the next start.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use spiffe_core::{TrustBundle, TrustDomain};
+use tracing::warn;
+
+/// A folder with a bundle document for each trust domain that is federated with (SPIFFE Federation
+/// section 4.2).
+#[derive(Debug)]
+pub(super) struct Store {
+    directory: PathBuf,
+    /// One change at a time, of what is held at that time: an older bundle never ends up last.
+    turn: Mutex<()>,
+}
+
+impl Store {
+    pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&directory)?;
+        Ok(Self {
+            directory,
+            turn: Mutex::default(),
+        })
+    }
+
+    /// What was held of a trust domain. A file that is of no use is told and left out.
+    pub(super) fn load(&self, trust_domain: &TrustDomain) -> Option<TrustBundle> {
+        let path = self.path(trust_domain);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                warn!(path = %path.display(), %error, "a stored bundle cannot be read");
+                return None;
+            }
+        };
+        match TrustBundle::from_document(trust_domain.clone(), &text) {
+            Ok(loaded) => Some(loaded.value),
+            Err(error) => {
+                warn!(path = %path.display(), %error, "a stored bundle is of no use");
+                None
+            }
+        }
+    }
+
+    /// Makes the file of a trust domain hold what is held now, or takes it away where nothing is.
+    pub(super) fn settle(
+        &self,
+        trust_domain: &TrustDomain,
+        held: impl FnOnce() -> Option<TrustBundle>,
+    ) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.path(trust_domain);
+        let settled = match held() {
+            Some(bundle) => write(&path, &bundle),
+            None => remove(&path),
+        };
+        if let Err(error) = settled {
+            warn!(path = %path.display(), %error, "a bundle cannot be stored");
+        }
+    }
+
+    fn path(&self, trust_domain: &TrustDomain) -> PathBuf {
+        self.directory.join(format!("{trust_domain}.json"))
+    }
+}
+
+/// Writes beside and renames, so that whoever reads finds the old one or the new one.
+fn write(path: &Path, bundle: &TrustBundle) -> io::Result<()> {
+    let document = bundle.to_document().map_err(io::Error::other)?;
+    let beside = path.with_extension("json.new");
+    let mut file = File::create(&beside)?;
+    file.write_all(document.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spiffe_core::testing::TestAuthority;
+
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_found_again_and_what_is_not_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("new")).unwrap();
+        let (one, two) = (TestAuthority::new("a.test"), TestAuthority::new("b.test"));
+        let bundle = one.bundle().with_sequence(Some(3));
+        store.settle(one.trust_domain(), || Some(bundle.clone()));
+        assert_eq!(store.load(one.trust_domain()), Some(bundle));
+        assert_eq!(store.load(two.trust_domain()), None);
+        let files = fs::read_dir(&store.directory).unwrap();
+        let names = files.map(|file| file.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["a.test.json"], "nothing else");
+
+        fs::write(store.path(two.trust_domain()), "{").unwrap();
+        assert_eq!(store.load(two.trust_domain()), None, "of no use, no error");
+        for _ in 0..2 {
+            store.settle(one.trust_domain(), || None);
+            assert_eq!(store.load(one.trust_domain()), None);
+        }
+    }
+}
