@@ -1,18 +1,23 @@
 //! For axum: the caller as an extractor, and the listener as one of its own.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::task::{Context, Poll};
 
+use axum::Extension;
 use axum::extract::connect_info::{self, Connected};
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::middleware::AddExtension;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
-use http::StatusCode;
 use http::request::Parts;
-use spiffe_core::Peer;
+use http::{Extensions, Request, StatusCode};
 use spiffe_core::tls::PeerStream;
-use spiffe_tower::Connection;
+use spiffe_tower::{Connection, Principal};
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::listener::Listener;
 use crate::transport::{LAST_WORDS, Transport, connection};
@@ -20,30 +25,34 @@ use crate::transport::{LAST_WORDS, Transport, connection};
 /// Who calls, for a handler. `Option<Caller>` is for handlers that serve also whom nobody knows.
 ///
 /// It is found in requests that [`serve`](crate::serve()) hands on, and under `axum::serve` where the
-/// service was made by `into_make_service_with_connect_info::<ConnectInfo>()`.
+/// service was made by [`with_connections`], or by `into_make_service_with_connect_info`. Who shows a
+/// token that a layer has verified is the caller, and not the other end of the connection; see
+/// [`Principal`].
 ///
 /// ```
 /// use spiffe_hyper::Caller;
 ///
-/// async fn hello(Caller(peer): Caller) -> String {
-///     format!("hello {}", peer.id())
+/// async fn hello(Caller(who): Caller) -> String {
+///     format!("hello {}", who.id())
 /// }
 /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(hello));
 /// ```
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_structs, reason = "it is there to be taken apart")]
-pub struct Caller(pub Peer);
+pub struct Caller(pub Principal);
 
 impl Caller {
-    /// The caller of a request, where it proved who it is and still is in good standing.
+    /// The caller of a request, where it proved who it is and its connection still is in good
+    /// standing.
     fn of(parts: &Parts) -> Option<Self> {
-        let told = parts
-            .extensions
-            .get::<connect_info::ConnectInfo<ConnectInfo>>();
-        let found = spiffe_tower::peer(&parts.extensions);
-        let peer = found.or_else(|| told.map(|info| info.0.connection().peer()))?;
-        peer.revalidate().ok()?;
-        Some(Self(peer.clone()))
+        let extensions = &parts.extensions;
+        let told = || told(extensions).map(Connection::peer);
+        let peer = spiffe_tower::peer(extensions).or_else(told);
+        if let Some(peer) = peer {
+            peer.revalidate().ok()?;
+        }
+        let who = Principal::of(extensions);
+        who.or_else(|| peer.cloned().map(Principal::Peer)).map(Self)
     }
 }
 
@@ -75,7 +84,45 @@ impl IntoResponse for NoCaller {
     }
 }
 
-/// What `axum::serve` tells its services of a connection.
+/// Makes a service for `axum::serve` whose requests know their connection, as those of
+/// [`serve`](crate::serve()) do: layers, handlers and [`Caller`] find it wherever they stand.
+///
+/// ```no_run
+/// # use spiffe_core::authorizer::anyone;
+/// # use spiffe_core::{IdentitySource, SourceExt};
+/// # async fn example(source: impl IdentitySource + Clone, app: axum::Router) -> std::io::Result<()> {
+/// let listener = spiffe_hyper::Listener::bind("0.0.0.0:8443", source.server(anyone())).await?;
+/// axum::serve(listener, spiffe_hyper::with_connections(app)).await
+/// # }
+/// ```
+pub fn with_connections<S>(service: S) -> WithConnections<S> {
+    WithConnections(service)
+}
+
+/// What [`with_connections`] makes.
+#[derive(Debug, Clone)]
+pub struct WithConnections<S>(S);
+
+impl<S: Clone, IO: Transport + Sync> Service<IncomingStream<'_, Listener<IO>>>
+    for WithConnections<S>
+{
+    type Response = AddExtension<S, Connection>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, stream: IncomingStream<'_, Listener<IO>>) -> Self::Future {
+        let told = Extension(connection(stream.io()));
+        ready(Ok(told.layer(self.0.clone())))
+    }
+}
+
+/// What `axum::serve` tells of a connection to a service that was made by
+/// `into_make_service_with_connect_info::<ConnectInfo>()`. [`Caller`] looks there; for the layers of
+/// `spiffe-tower` see [`ConnectInfoLayer`].
 #[derive(Debug, Clone)]
 pub struct ConnectInfo(Connection);
 
@@ -90,6 +137,55 @@ impl ConnectInfo {
 impl<IO: Transport + Sync> Connected<IncomingStream<'_, Listener<IO>>> for ConnectInfo {
     fn connect_info(stream: IncomingStream<'_, Listener<IO>>) -> Self {
         Self(connection(stream.io()))
+    }
+}
+
+fn told(extensions: &Extensions) -> Option<&Connection> {
+    let info = extensions.get::<connect_info::ConnectInfo<ConnectInfo>>();
+    info.map(|info| info.0.connection())
+}
+
+/// Shows the layers of `spiffe-tower` what axum tells of a connection, for services that are made by
+/// `into_make_service_with_connect_info::<ConnectInfo>()`. It has to stand further out than they: in
+/// `Router::layer`, after them. [`with_connections`] needs no such layer.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ConnectInfoLayer;
+
+impl ConnectInfoLayer {
+    /// The layer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl<S> Layer<S> for ConnectInfoLayer {
+    type Service = WithConnectInfo<S>;
+
+    fn layer(&self, inner: S) -> WithConnectInfo<S> {
+        WithConnectInfo(inner)
+    }
+}
+
+/// What a [`ConnectInfoLayer`] makes.
+#[derive(Debug, Clone)]
+pub struct WithConnectInfo<S>(S);
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for WithConnectInfo<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        if let Some(connection) = told(request.extensions()).cloned() {
+            request.extensions_mut().insert(connection);
+        }
+        self.0.call(request)
     }
 }
 

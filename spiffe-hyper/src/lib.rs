@@ -94,7 +94,31 @@
 //!
 //! An axum `Router` is a service that [`serve`] takes, and that is the way that parts from peers in
 //! time. The feature `axum` adds `Caller`, which handlers extract, and makes a [`Listener`] one for
-//! `axum::serve`.
+//! `axum::serve`:
+//!
+//! ```no_run
+//! # #[cfg(feature = "axum")] mod example {
+//! use axum::{Router, routing::get};
+//! use spiffe_core::authorizer::{exactly, member_of};
+//! use spiffe_core::{SourceExt, X509Source};
+//! use spiffe_hyper::{Caller, Listener};
+//! use spiffe_tower::AuthorizeLayer;
+//!
+//! async fn hello(Caller(who): Caller) -> String {
+//!     format!("hello {}", who.id())
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let source = X509Source::connect().await?;                       // SPIFFE_ENDPOINT_SOCKET
+//! let app = Router::new()
+//!     .route("/hello", get(hello))
+//!     .layer(AuthorizeLayer::new(member_of("prod.example".parse()?))
+//!         .rpc("/admin/*", exactly("spiffe://prod.example/ops".parse()?)));
+//! let tls = source.server(member_of("prod.example".parse()?));
+//! let listener = Listener::bind("0.0.0.0:8443", tls).await?;       // was TcpListener
+//! axum::serve(listener, spiffe_hyper::with_connections(app)).await?;
+//! # Ok(()) } }
+//! ```
 //!
 //! # Federation
 //!
@@ -114,7 +138,10 @@ mod server;
 mod transport;
 
 #[cfg(feature = "axum")]
-pub use self::axum::{Caller, ConnectInfo, NoCaller};
+pub use self::axum::{
+    Caller, ConnectInfo, ConnectInfoLayer, NoCaller, WithConnectInfo, WithConnections,
+    with_connections,
+};
 pub use connector::{ConnectError, Connector, PeerIo};
 pub use handshakes::Handshakes;
 pub use listener::Listener;

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a task ends with its test")]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::routing::get;
@@ -12,19 +12,18 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use spiffe_core::SourceExt;
-use spiffe_core::authorizer::anyone;
-use spiffe_core::source::SnapshotCell;
+use spiffe_core::authorizer::{anyone, exactly};
 use spiffe_core::testing::TestAuthority;
-use spiffe_hyper::{Caller, ConnectInfo, Connector, Listener};
-use spiffe_tower::PeerLayer;
+use spiffe_core::{SourceExt, spiffe_id};
+use spiffe_hyper::{Caller, ConnectInfo, ConnectInfoLayer, Connector, Listener, with_connections};
+use spiffe_tower::{AuthorizeLayer, JwtBearerLayer, PeerLayer};
 use tower::ServiceExt;
 
 fn app() -> Router {
     Router::new()
         .route(
             "/hello",
-            get(async |Caller(peer): Caller| peer.id().to_string()),
+            get(async |Caller(who): Caller| who.id().to_string()),
         )
         .route(
             "/maybe",
@@ -35,23 +34,57 @@ fn app() -> Router {
 #[tokio::test]
 async fn a_handler_under_axum_serve_knows_its_caller() {
     let ca = TestAuthority::new("a.test");
-    let tls = ca.source("/server").server(anyone());
-    let listener = Listener::bind("127.0.0.1:0", tls).await.unwrap();
-    let addr = listener.local_addr().unwrap();
+    let (listener, addr) = listen(&ca).await;
     let app = app().into_make_service_with_connect_info::<ConnectInfo>();
     tokio::spawn(async move { axum::serve(listener, app).await });
-    assert_eq!(ask(&ca.source("/web"), addr).await, "spiffe://a.test/web");
+    let (status, told) = ask(&ca, "/web", addr).await;
+    assert_eq!((status, &*told), (StatusCode::OK, "spiffe://a.test/web"));
+}
+
+#[tokio::test]
+async fn a_policy_under_axum_serve_is_about_the_caller() {
+    let ca = TestAuthority::new("a.test");
+    let policy = || AuthorizeLayer::new(exactly(spiffe_id!("spiffe://a.test/web")));
+
+    let (listener, made) = listen(&ca).await;
+    let service = with_connections(app().layer(policy()));
+    tokio::spawn(async move { axum::serve(listener, service).await });
+
+    let (listener, told) = listen(&ca).await;
+    let service = app().layer(policy()).layer(ConnectInfoLayer::new());
+    let service = service.into_make_service_with_connect_info::<ConnectInfo>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+
+    for addr in [made, told] {
+        let (status, hello) = ask(&ca, "/web", addr).await;
+        assert_eq!((status, &*hello), (StatusCode::OK, "spiffe://a.test/web"));
+        let (status, hello) = ask(&ca, "/ops", addr).await;
+        assert_eq!((status, &*hello), (StatusCode::FORBIDDEN, ""));
+    }
+}
+
+#[tokio::test]
+async fn a_handler_knows_who_shows_a_token() {
+    let ca = TestAuthority::new("a.test");
+    let layer = JwtBearerLayer::new(ca.source("/server"), ["api"]);
+    let app = app().layer(layer);
+    let token = ca.jwt_svid("/web", &["api"]);
+    let request = http::Request::get("/hello")
+        .header("authorization", format!("Bearer {}", token.token()))
+        .body(axum::body::Body::empty());
+    let answer = app.oneshot(request.unwrap()).await.unwrap();
+    let told = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(told, "spiffe://a.test/web");
 }
 
 #[tokio::test]
 async fn a_handler_under_our_own_server_knows_its_caller_layers_and_all() {
     let ca = TestAuthority::new("a.test");
-    let tls = ca.source("/server").server(anyone());
-    let listener = Listener::bind("127.0.0.1:0", tls).await.unwrap();
-    let addr = listener.local_addr().unwrap();
+    let (listener, addr) = listen(&ca).await;
     let app = app().layer(PeerLayer::new());
     tokio::spawn(spiffe_hyper::serve(listener, app, std::future::pending()));
-    assert_eq!(ask(&ca.source("/web"), addr).await, "spiffe://a.test/web");
+    let (status, told) = ask(&ca, "/web", addr).await;
+    assert_eq!((status, &*told), (StatusCode::OK, "spiffe://a.test/web"));
 }
 
 #[tokio::test]
@@ -72,11 +105,19 @@ async fn whom_nobody_knows_is_turned_away_unless_the_handler_takes_anybody() {
     }
 }
 
-async fn ask(source: &Arc<SnapshotCell>, addr: std::net::SocketAddr) -> String {
-    let connector = Connector::new(source.client(anyone()));
+async fn listen(ca: &TestAuthority) -> (Listener, SocketAddr) {
+    let tls = ca.source("/server").server(anyone());
+    let listener = Listener::bind("127.0.0.1:0", tls).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+async fn ask(ca: &TestAuthority, path: &str, addr: SocketAddr) -> (StatusCode, String) {
+    let connector = Connector::new(ca.source(path).client(anyone()));
     let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
     let uri = format!("https://{addr}/hello").parse().unwrap();
     let answer = client.get(uri).await.unwrap();
+    let status = answer.status();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
-    String::from_utf8(body.to_vec()).unwrap()
+    (status, String::from_utf8(body.to_vec()).unwrap())
 }

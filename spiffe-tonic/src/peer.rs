@@ -2,20 +2,31 @@
 
 use spiffe_core::authorizer::Denied;
 use spiffe_core::{Peer, SpiffeId};
+use spiffe_tower::Principal;
 use tonic::{Request, Status};
 
 /// Asks a request who sent it.
 pub trait RequestExt {
-    /// The verified peer, where the request came over mutual TLS.
-    fn peer(&self) -> Option<&Peer>;
+    /// The identity of who calls: of the holder of the token, where a layer has verified one, and of
+    /// the peer otherwise.
+    fn spiffe_id(&self) -> Option<&SpiffeId>;
 
-    /// Its identity.
-    fn spiffe_id(&self) -> Option<&SpiffeId> {
-        self.peer().map(Peer::id)
-    }
+    /// Who calls, and by what proof.
+    fn principal(&self) -> Option<Principal>;
+
+    /// The verified peer, where the request came over mutual TLS; behind a proxy that is the proxy.
+    fn peer(&self) -> Option<&Peer>;
 }
 
 impl<T> RequestExt for Request<T> {
+    fn spiffe_id(&self) -> Option<&SpiffeId> {
+        spiffe_tower::spiffe_id(self.extensions())
+    }
+
+    fn principal(&self) -> Option<Principal> {
+        Principal::of(self.extensions())
+    }
+
     fn peer(&self) -> Option<&Peer> {
         spiffe_tower::peer(self.extensions())
     }
