@@ -413,18 +413,33 @@ async fn a_malformed_own_bundle_leaves_the_old_one() {
     let (world, source) = World::connected().await;
     let mut changed = source.subscribe();
     let renewed = world.authority.snapshot("/web");
-    for bundle in [Vec::new(), vec![0x30, 3, 1]] {
+    let before = source.snapshot();
+    // Without the field the SVID is left out as well: it is mandatory.
+    for (bundle, shown) in [(Vec::new(), &*before), (vec![0x30, 3, 1], &renewed)] {
         let mut flawed = message(&renewed);
         flawed.svids[0].bundle = bundle;
         world.api.publish_message(flawed);
         changed.changed().await.unwrap();
         let snapshot = source.snapshot();
-        assert_eq!(leaf(&snapshot), leaf(&renewed));
+        assert_eq!(leaf(&snapshot), leaf(shown));
         assert_eq!(
             snapshot.bundles().get(world.authority.trust_domain()),
             Some(&world.authority.x509_bundle())
         );
     }
+}
+
+// conformance: WA-13-
+#[tokio::test(start_paused = true)]
+async fn a_message_of_flaws_alone_takes_nothing_away_whatever_its_svids_are_said_to_be() {
+    let (world, source) = World::connected().await;
+    let before = source.snapshot();
+    let mut changed = source.subscribe();
+    let mut flawed = message(&world.authority.snapshot("/another"));
+    flawed.svids[0].x509_svid_key.clear();
+    world.api.publish_message(flawed);
+    changed.changed().await.unwrap();
+    assert_eq!(leaf(&source.snapshot()), leaf(&before));
 }
 
 // conformance: WA-13+ WA-13-

@@ -17,7 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use crate::x509::{Certificate, PrivateKey};
+use crate::x509::{Certificate, PrivateKey, X509Svid};
 
 /// One end of a TLS connection that presents the certificates it was given, flaws included, and
 /// takes whatever the other end presents: for tests of who is turned away.
@@ -31,20 +31,30 @@ pub struct Impostor {
 }
 
 impl Impostor {
-    /// It presents this chain, and signs with this key, whether they go together or not.
+    /// It presents this chain, leaf first, and signs with this key, whether they go together or not.
     ///
     /// # Panics
     ///
     /// Where the key is of a sort that TLS does not know.
     #[must_use]
-    pub fn new(chain: &[Certificate], key: &PrivateKey) -> Self {
-        let chain = chain.iter().map(|c| c.der().clone()).collect();
+    pub fn new(chain: impl IntoIterator<Item = CertificateDer<'static>>, key: &PrivateKey) -> Self {
+        let chain = chain.into_iter().collect();
         let key = PrivateKeyDer::Pkcs8(key.pkcs8_der().into());
         let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
         Self {
             presents: Some(Arc::new(CertifiedKey::new(chain, key))),
             version: &rustls::version::TLS13,
         }
+    }
+
+    /// It presents this SVID.
+    ///
+    /// # Panics
+    ///
+    /// Where the key is of a sort that TLS does not know.
+    #[must_use]
+    pub fn with_svid(svid: &X509Svid) -> Self {
+        Self::new(svid.chain().iter().map(|c| c.der().clone()), svid.key())
     }
 
     /// It presents nothing.

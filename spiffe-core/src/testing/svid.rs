@@ -236,7 +236,7 @@ impl<'a> SvidDraft<'a> {
     #[must_use]
     pub fn impostor(self) -> Impostor {
         let (chain, key) = self.chain_and_key();
-        Impostor::new(&chain, &key)
+        Impostor::new(chain.iter().map(|c| c.der().clone()), &key)
     }
 
     fn with_usage(mut self, usage: KeyUsagePurpose) -> Self {

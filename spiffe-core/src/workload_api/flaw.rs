@@ -84,6 +84,10 @@ pub enum Flaw {
         /// What is wrong with it.
         source: X509Error,
     },
+    /// An SVID comes without the bundle that peers of its own trust domain are verified with, which
+    /// is mandatory (SPIFFE Workload API sections 4.5 and 5.2.1).
+    #[error("the SVID {0} comes without the bundle of its trust domain")]
+    SvidWithoutBundle(SpiffeId),
     /// A token is malformed.
     #[error("the token of {id} is malformed: {source}")]
     Token {

@@ -27,6 +27,7 @@
 //! | our own bundle is malformed | the old one stays |
 //! | a federated bundle is malformed | nobody of that trust domain is believed |
 //! | a key of a bundle is of no use | the other keys count |
+//! | no SVID of a message can be used | all old ones stay while they are valid |
 //! | a message without SVIDs, or more than the [`Limits`] | it is discarded |
 
 mod bundles;

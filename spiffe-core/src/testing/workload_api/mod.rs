@@ -123,10 +123,21 @@ impl FakeWorkloadApi {
         self.script.calls(rpc)
     }
 
-    /// Waits until this call was made so often, from the beginning on.
+    /// How many messages the streams of this call have said.
+    #[must_use]
+    pub fn messages_of(&self, rpc: Rpc) -> usize {
+        self.script.messages(rpc)
+    }
+
+    /// Waits until the streams of this call have said so many messages, from the beginning on.
     ///
-    /// A client that calls again has taken in all that it was told before: that proves without
-    /// sleeping that nothing has come of it.
+    /// What is published twice in a row may be said once: the latest is what counts. To prove that
+    /// nothing came of a message, wait until it was said, publish another one, and see that one come.
+    pub async fn told(&self, rpc: Rpc, times: usize) {
+        self.script.told(rpc, times).await;
+    }
+
+    /// Waits until this call was made so often, from the beginning on.
     pub async fn called(&self, rpc: Rpc, times: usize) {
         self.script.called(rpc, times).await;
     }

@@ -63,6 +63,7 @@ pub(super) fn status(code: Code) -> Status {
 /// All answers, shared by the test and the connections.
 pub(super) struct Script {
     calls: watch::Sender<[usize; RPCS]>,
+    messages: watch::Sender<[usize; RPCS]>,
     next_refusals: Mutex<Vec<(Rpc, Code)>>,
     /// A change ends all streams.
     pub(super) ends: watch::Sender<()>,
@@ -79,6 +80,7 @@ impl Script {
     pub(super) fn new() -> Self {
         Self {
             calls: watch::Sender::new([0; RPCS]),
+            messages: watch::Sender::new([0; RPCS]),
             next_refusals: Mutex::new(Vec::new()),
             ends: watch::Sender::new(()),
             delay: watch::Sender::new(Duration::ZERO),
@@ -145,18 +147,37 @@ impl Script {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn count(&self, rpc: Rpc) {
+    pub(super) fn count_call(&self, rpc: Rpc) {
         self.calls.send_modify(|calls| calls[rpc as usize] += 1);
+    }
+
+    pub(super) fn count_message(&self, rpc: Rpc) {
+        self.messages.send_modify(|sent| sent[rpc as usize] += 1);
     }
 
     pub(super) fn calls(&self, rpc: Rpc) -> usize {
         self.calls.borrow()[rpc as usize]
     }
 
+    pub(super) fn messages(&self, rpc: Rpc) -> usize {
+        self.messages.borrow()[rpc as usize]
+    }
+
     /// Waits until the call was made so often.
     pub(super) async fn called(&self, rpc: Rpc, times: usize) {
-        let mut calls = self.calls.subscribe();
-        // It fails only where the script is gone, and that is borrowed here.
-        let _ = calls.wait_for(|calls| calls[rpc as usize] >= times).await;
+        reached(&self.calls, rpc, times).await;
     }
+
+    /// Waits until streams of the call have said so many messages.
+    pub(super) async fn told(&self, rpc: Rpc, times: usize) {
+        reached(&self.messages, rpc, times).await;
+    }
+}
+
+async fn reached(counts: &watch::Sender<[usize; RPCS]>, rpc: Rpc, times: usize) {
+    let mut counts = counts.subscribe();
+    // It fails only where the script is gone, and that is borrowed meanwhile.
+    let _ = counts
+        .wait_for(|counts| counts[rpc as usize] >= times)
+        .await;
 }

@@ -33,7 +33,7 @@ impl Service {
     /// Counts the call, waits as long as it is to take, and lets nobody in without the header that all
     /// clients send.
     async fn admit<T>(&self, rpc: Rpc, request: &Request<T>) -> Result<(), Status> {
-        self.0.count(rpc);
+        self.0.count_call(rpc);
         let delay = *self.0.delay.borrow();
         if !delay.is_zero() {
             sleep(delay).await;
@@ -60,7 +60,14 @@ impl Service {
         if let Answer::Refusal(code) = *script.borrow() {
             return Err(status(code));
         }
-        let answers = WatchStream::new(script.subscribe()).filter_map(Answer::into_item);
+        let counting = Arc::clone(&self.0);
+        let answers = WatchStream::new(script.subscribe()).filter_map(move |answer| {
+            let item = answer.into_item();
+            if let Some(Ok(_)) = item {
+                counting.count_message(rpc);
+            }
+            item
+        });
         let end = WatchStream::from_changes(self.0.ends.subscribe());
         let items = answers.map(Some).merge(end.map(|()| None));
         Ok(Response::new(Box::pin(items.map_while(|item| item))))

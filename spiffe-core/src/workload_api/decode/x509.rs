@@ -31,7 +31,11 @@ pub(in crate::workload_api) fn x509(
     let mut flaws = Vec::new();
     let federated = federated(&message.federated_bundles, &mut flaws);
     let bundles = own(&message.svids, old, federated, &mut flaws);
-    let svids = svids(&message.svids, old, &bundles, now, &mut flaws);
+    let mut svids = svids(&message.svids, old, &bundles, now, &mut flaws);
+    if svids.is_empty() {
+        // A message of flaws alone is a renewal that failed, whatever its SVIDs are said to be.
+        svids = still_valid(old, now).cloned().collect();
+    }
     let bundles = at_home(&svids, old, bundles);
     let crls = crls(&message.crl, &mut flaws);
     Ok(Decoded {
@@ -135,6 +139,9 @@ fn svid(
     now: SystemTime,
 ) -> Result<X509Svid, Flaw> {
     let said: SpiffeId = message.spiffe_id.parse().map_err(Flaw::Id)?;
+    if message.bundle.is_empty() {
+        return Err(Flaw::SvidWithoutBundle(said));
+    }
     let svid =
         X509Svid::from_der(&message.x509_svid, &message.x509_svid_key).map_err(|source| {
             Flaw::Svid {
@@ -162,12 +169,17 @@ fn predecessor(
 ) -> Option<X509Svid> {
     let same =
         |svid: &&X509Svid| svid.id().as_str() == message.spiffe_id && svid.hint() == hint(message);
-    let valid = old.svids().iter().filter(|svid| now <= svid.not_after());
-    valid.clone().find(same).cloned().or_else(|| {
+    still_valid(old, now).find(same).cloned().or_else(|| {
         // Even the name is garbled. With one identity there is no doubt which one is meant.
-        let mut valid = valid.filter(|_| message.spiffe_id.parse::<SpiffeId>().is_err());
-        valid.next().filter(|_| old.svids().len() == 1).cloned()
+        let garbled = message.spiffe_id.parse::<SpiffeId>().is_err();
+        let mut valid = still_valid(old, now).filter(|_| garbled && old.svids().len() == 1);
+        valid.next().cloned()
     })
+}
+
+fn still_valid(old: &IdentitySnapshot, now: SystemTime) -> impl Iterator<Item = &X509Svid> {
+    let svids = old.svids().iter();
+    svids.filter(move |svid| now <= svid.not_after())
 }
 
 /// An SVID that was kept although its name in the message is garbled keeps its own bundle as well.
