@@ -41,6 +41,7 @@ async fn the_first_authority_signs_at_once_and_is_in_the_bundle() {
     assert_eq!(issuer(&server.leaf(now).await), server.active());
 }
 
+// conformance: FD-1+ FD-1-
 #[tokio::test]
 async fn one_follows_the_other_in_the_hours_that_spire_keeps() {
     let machine = Machine::new(MemoryKeys::default());
@@ -68,6 +69,7 @@ async fn one_follows_the_other_in_the_hours_that_spire_keeps() {
     );
 }
 
+// conformance: FD-1+ FD-2+ FD-2-
 #[tokio::test]
 async fn for_weeks_every_leaf_is_good_for_its_whole_life() {
     let machine = Machine::new(MemoryKeys::default());

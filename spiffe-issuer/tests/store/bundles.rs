@@ -76,6 +76,7 @@ async fn appending_raises_the_sequence_only_for_what_is_new() {
     .await;
 }
 
+// conformance: FD-3+ FD-3-
 #[tokio::test]
 async fn pruning_takes_expired_authorities_but_never_the_last() {
     on_each(async |site| {
