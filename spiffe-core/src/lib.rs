@@ -48,6 +48,7 @@
 //! | `workload-api` | yes | `workload_api`: the client, and `X509Source`; tonic |
 //! | `serde` | | IDs in configuration files |
 //! | `incubating-wit` | | WIT-SVIDs, which the standard calls incubating: they may change with it |
+//! | `metrics` | | `metrics`: counts and gauges, for the facade of the crate of that name |
 //! | `testing` | | `testing`: an authority, a clock and a Workload API for tests |
 //!
 //! Without any of them names, documents and proofs build without an async runtime.
@@ -59,6 +60,8 @@ pub mod clock;
 mod id;
 pub mod json;
 pub mod jwt;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "source")]
 pub mod policy;
 #[cfg(feature = "workload-api")]
@@ -66,6 +69,8 @@ pub mod proto;
 mod snapshot;
 #[cfg(feature = "source")]
 pub mod source;
+#[cfg(feature = "source")]
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "tls")]

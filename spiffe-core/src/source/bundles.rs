@@ -10,7 +10,7 @@ use super::upkeep::{Progress, Upkeep};
 use super::{Health, IdentitySource, SnapshotCell, SourceError};
 use crate::bundle::BundleSet;
 use crate::snapshot::IdentitySnapshot;
-use crate::workload_api::X509Bundles;
+use crate::workload_api::{Feed, X509Bundles};
 
 /// X.509 bundles from the Workload API, always the latest, without an SVID: for a program that
 /// verifies others and has no identity, or has it from elsewhere (SPIFFE Workload API section 5.2.2).
@@ -111,7 +111,7 @@ impl BundleSourceBuilder {
         let shown = Arc::clone(&cell);
         let upkeep =
             Upkeep::start::<X509Bundles>(client, self.settings, self.patience, move |bundles| {
-                super::publish_bundles(&shown, bundles)
+                super::publish_bundles(&shown, bundles, X509Bundles::LABEL)
             });
         Ok(BundleSource(Arc::new(Inner { cell, upkeep })))
     }

@@ -35,6 +35,8 @@ use self::upkeep::TooLate;
 #[cfg(feature = "workload-api")]
 use crate::bundle::BundleSet;
 use crate::snapshot::IdentitySnapshot;
+#[cfg(feature = "workload-api")]
+use crate::telemetry;
 
 #[cfg(feature = "workload-api")]
 pub use builder::SourceBuilder;
@@ -84,9 +86,10 @@ impl<S: IdentitySource + ?Sized> IdentitySource for Arc<S> {
 
 /// Publishes bundles, and tells whether there are any.
 #[cfg(feature = "workload-api")]
-fn publish_bundles(cell: &SnapshotCell, bundles: BundleSet) -> bool {
+fn publish_bundles(cell: &SnapshotCell, bundles: BundleSet, label: &'static str) -> bool {
     let any = bundles.iter().next().is_some();
     cell.publish(IdentitySnapshot::new(Vec::new(), bundles));
+    telemetry::source_shows(label, &cell.snapshot());
     any
 }
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::SourceError;
+use crate::telemetry;
 use crate::workload_api::{
     Endpoint, Feed, News, Settings, WorkloadApiClient, WorkloadApiError, follow,
 };
@@ -47,6 +48,7 @@ impl Upkeep {
         patience: Duration,
         mut publish: impl FnMut(F::State) -> bool + Send + 'static,
     ) -> Self {
+        telemetry::describe_once();
         let endpoint = client.endpoint().clone();
         let (teller, progress) = watch::channel(Progress::default());
         let clock = Arc::clone(&settings.clock);
@@ -55,18 +57,21 @@ impl Upkeep {
         tasks.spawn(async move {
             let tell = |news| match news {
                 News::Update(state) => {
-                    let ready = publish(state);
+                    let (ready, now) = (publish(state), clock.now());
+                    telemetry::source_updated(F::LABEL, now);
                     teller.send_modify(|progress| {
                         progress.ready = ready;
-                        progress.updated_at = Some(clock.now());
+                        progress.updated_at = Some(now);
                         progress.trouble = None;
                     });
                 }
                 News::Trouble(error) => {
+                    telemetry::source_failed(F::LABEL, error.reason());
                     teller.send_modify(|progress| progress.trouble = Some(Arc::new(error)));
                 }
             };
             let error = follow::<F>(client, settings, tell).await;
+            telemetry::source_failed(F::LABEL, error.reason());
             error!(endpoint = %place, what = F::WHAT, %error, "Workload API watch stopped for good");
             teller.send_modify(|progress| {
                 progress.stopped = true;

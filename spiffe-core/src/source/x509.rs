@@ -10,7 +10,8 @@ use super::builder::SourceBuilder;
 use super::upkeep::{Progress, Upkeep};
 use super::{Health, IdentitySource, IdentityView, SnapshotCell, SourceError};
 use crate::snapshot::IdentitySnapshot;
-use crate::workload_api::X509Identities;
+use crate::telemetry;
+use crate::workload_api::{Feed, X509Identities};
 use crate::x509::X509Svid;
 
 /// Identities from the Workload API, always the latest.
@@ -155,6 +156,7 @@ impl X509SourceBuilder {
             let ready = snapshot.svid().is_some();
             counted.store(all - snapshot.svids().len(), Ordering::Relaxed);
             shown.publish(snapshot);
+            telemetry::source_shows(X509Identities::LABEL, &shown.snapshot());
             ready
         };
         let upkeep = Upkeep::start::<X509Identities>(client, self.settings, self.patience, publish);

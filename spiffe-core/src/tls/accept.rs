@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::observe::{self, Seen};
 use super::standing::{Court, Standing};
 use super::{HandshakeError, PeerStream, verdict};
 use crate::verify::Role;
@@ -72,6 +73,13 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        observe::handshake(Role::Server, self.shake(io), Arrival::seen).await
+    }
+
+    async fn shake<IO>(&self, io: IO) -> Result<Arrival<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         // Before the peer is judged: a change of trust or policy meanwhile is seen by the first look.
         let began_at = self.court.moment();
         let handshake = verdict::of(began_at, self.tls.accept(io));
@@ -89,6 +97,18 @@ impl Acceptor {
                 Ok(Arrival::Peer(PeerStream::new(stream, peer, standing)))
             }
             None => Ok(Arrival::Anonymous(stream)),
+        }
+    }
+}
+
+impl<IO> Arrival<IO> {
+    fn seen(&self) -> Seen<'_> {
+        match self {
+            Self::Anonymous(_) => Seen {
+                peer: None,
+                resumed: false,
+            },
+            Self::Peer(stream) => stream.seen(),
         }
     }
 }

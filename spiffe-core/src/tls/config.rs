@@ -18,6 +18,7 @@ use super::{ClientTls, Resumption, ServerTls};
 use crate::authorizer::Authorizer;
 use crate::clock::{Clock, SystemClock};
 use crate::source::IdentitySource;
+use crate::telemetry;
 use crate::verify::Role;
 
 /// Server and client configurations from any source.
@@ -56,6 +57,7 @@ pub(super) struct Side {
 
 impl Side {
     pub(super) fn new(source: Arc<dyn IdentitySource>, allow: impl Authorizer) -> Self {
+        telemetry::describe_once();
         Self {
             source,
             clock: Arc::new(SystemClock),

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::observe;
 use super::sessions::{ClientSessions, SessionsWith};
 use super::standing::{Court, Moment, Standing};
 use super::{HandshakeError, PeerStream, verdict};
@@ -53,7 +54,8 @@ impl Connector {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let began_at = self.court.moment();
-        self.shake(io, self.config.clone(), began_at).await
+        let shake = self.shake(io, self.config.clone(), began_at);
+        observe::handshake(Role::Client, shake, PeerStream::seen).await
     }
 
     /// Does one handshake with whom `authority` names, e.g. "ledger:443". That name is not sent and
@@ -86,7 +88,8 @@ impl Connector {
                 Arc::new(config)
             }
         };
-        self.shake(io, config, begun).await
+        let shake = self.shake(io, config, begun);
+        observe::handshake(Role::Client, shake, PeerStream::seen).await
     }
 
     /// `began_at` is from before the peer is judged: a change of trust or policy meanwhile is seen by

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use rustls::{CertificateError, OtherError};
 
+use crate::SpiffeId;
 use crate::authorizer::Denied;
+use crate::telemetry;
 use crate::verify::{PeerError, VerifyError};
 
 /// Why a handshake gave no stream.
@@ -39,6 +41,33 @@ impl From<PeerError> for HandshakeError {
 }
 
 impl HandshakeError {
+    /// The reason as a word, for those who count.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "denied",
+            Self::Failed(_) => "tls",
+            Self::NoPeer => "no_certificate",
+            Self::TimedOut(_) => "timeout",
+            Self::Unverified(why) => why.reason(),
+        }
+    }
+
+    /// Whether it was we who refused.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Denied(_) | Self::NoPeer | Self::Unverified(_) => telemetry::REFUSED,
+            Self::Failed(_) | Self::TimedOut(_) => telemetry::FAILED,
+        }
+    }
+
+    /// Who proved to be there, and was refused all the same.
+    pub(super) fn peer(&self) -> Option<&SpiffeId> {
+        match self {
+            Self::Denied(denied) => Some(denied.peer()),
+            _ => None,
+        }
+    }
+
     /// What rustls is told, and through it, as an alert, the peer (RFC 8446 section 6.2).
     pub(super) fn alert(&self) -> rustls::Error {
         rustls::Error::InvalidCertificate(match self {

@@ -22,6 +22,7 @@ mod config;
 mod connect;
 mod error;
 mod judge;
+mod observe;
 mod presenter;
 mod server;
 mod sessions;

@@ -1,7 +1,7 @@
 //! Whether a peer is still good while its connection lasts.
 
 use std::future::pending;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +16,7 @@ use crate::authorizer::Authorizer;
 use crate::clock::{Clock, sleep_until};
 use crate::policy;
 use crate::source::IdentitySource;
+use crate::telemetry;
 use crate::verify::{self, Peer, PeerError, Role, x509_peer_with};
 
 /// What becomes of a connection when trust or policy change while it lasts.
@@ -91,6 +92,7 @@ impl Court {
 /// The standing of one connection's peer.
 pub(super) struct Standing {
     court: Arc<Court>,
+    side: Role,
     /// As it was last found good. Held while judging: whoever comes meanwhile waits for the verdict.
     peer: Mutex<Peer>,
     /// What that verdict holds for.
@@ -99,6 +101,8 @@ pub(super) struct Standing {
     /// When it ends, in whole seconds since 1970, as certificates count.
     end: AtomicU64,
     ended: OnceLock<PeerError>,
+    /// Whether it was time to part from the peer.
+    parted: AtomicBool,
 }
 
 impl Standing {
@@ -107,11 +111,16 @@ impl Standing {
     pub(super) fn new(court: Arc<Court>, peer: Peer, began_at: Moment) -> Self {
         Self {
             court,
+            side: match peer.role() {
+                Role::Client => Role::Server,
+                Role::Server => Role::Client,
+            },
             generation: peer.generation().into(),
             epoch: began_at.epoch.into(),
             end: end_of(&peer).into(),
             peer: Mutex::new(peer),
             ended: OnceLock::new(),
+            parted: AtomicBool::new(false),
         }
     }
 
@@ -131,6 +140,25 @@ impl Standing {
         UNIX_EPOCH + Duration::from_secs(self.end.load(Ordering::Acquire))
     }
 
+    /// Our side: the one that the peer is not on.
+    pub(super) fn side(&self) -> Role {
+        self.side
+    }
+
+    /// Notes that it is time to part from the peer.
+    pub(super) fn part(&self) {
+        self.parted.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the connection ended, as a word, if it ends now.
+    pub(super) fn end_reason(&self) -> &'static str {
+        match self.ended.get() {
+            Some(why) => why.reason(),
+            None if self.parted.load(Ordering::Relaxed) => "parted",
+            None => "closed",
+        }
+    }
+
     pub(super) fn clock(&self) -> &dyn Clock {
         &*self.court.clock
     }
@@ -143,9 +171,15 @@ impl Standing {
         // Before the verdict: a change while we judge is seen by the next look.
         let epoch = policy::epoch();
         let again = self.verdict(&peer).map_err(|why| {
-            tracing::info!(peer = %peer.id(), error = %why, "a connection outlived its peer's standing");
-            self.ended.get_or_init(|| why).clone()
+            // Told once, however often it is asked.
+            let end = self.ended.get_or_init(|| {
+                telemetry::judged_again(self.side, telemetry::REFUSED, why.reason());
+                tracing::info!(peer = %peer.id(), error = %why, "a connection outlived its peer's standing");
+                why
+            });
+            end.clone()
         })?;
+        telemetry::judged_again(self.side, telemetry::OK, "");
         self.generation.store(again.generation(), Ordering::Release);
         self.epoch.store(epoch, Ordering::Release);
         self.end.store(end_of(&again), Ordering::Release);

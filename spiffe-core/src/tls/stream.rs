@@ -12,8 +12,10 @@ use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
+use super::observe::Seen;
 use super::standing::Standing;
 use crate::clock::sleep_until;
+use crate::telemetry;
 use crate::verify::{Ended, Peer, PeerError, Standing as _};
 
 /// An encrypted stream to a peer that has proven who it is.
@@ -32,6 +34,7 @@ pub struct PeerStream<IO> {
 impl<IO> PeerStream<IO> {
     pub(super) fn new(tls: impl Into<TlsStream<IO>>, peer: Peer, standing: Standing) -> Self {
         let standing = Arc::new(standing);
+        telemetry::connection_opened(standing.side());
         Self {
             tls: tls.into(),
             end: Arc::clone(&standing).ended(),
@@ -39,6 +42,13 @@ impl<IO> PeerStream<IO> {
             standing,
             last_words: Duration::ZERO,
             ended: None,
+        }
+    }
+
+    pub(super) fn seen(&self) -> Seen<'_> {
+        Seen {
+            peer: Some(self.peer.id()),
+            resumed: self.is_resumed(),
         }
     }
 
@@ -81,7 +91,10 @@ impl<IO> PeerStream<IO> {
             tokio::select! {
                 biased;
                 why = Arc::clone(&standing).ended() => Parting::Ended(why),
-                () = sleep_until(standing.clock(), end - before) => Parting::Due,
+                () = sleep_until(standing.clock(), end - before) => {
+                    standing.part();
+                    Parting::Due
+                }
             }
         }
     }
@@ -124,6 +137,13 @@ impl<IO> PeerStream<IO> {
             true => self.standing.revalidate().map_err(refused),
             false => Ok(()),
         }
+    }
+}
+
+/// The connection is over, whatever the reason.
+impl<IO> Drop for PeerStream<IO> {
+    fn drop(&mut self) {
+        telemetry::connection_closed(self.standing.side(), self.standing.end_reason());
     }
 }
 

@@ -56,6 +56,25 @@ pub enum VerifyError {
     UnknownTrustDomain(TrustDomain),
 }
 
+impl VerifyError {
+    /// The reason as a word, for those who count.
+    #[cfg(feature = "tls")]
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::NoAuthority(_) | Self::UnknownAuthority(_) => "unknown_authority",
+            Self::UnknownTrustDomain(_) => "unknown_trust_domain",
+            Self::NoCertificate => "no_certificate",
+            Self::Leaf(_) | Self::KeyPurpose { .. } => "bad_leaf",
+            Self::Chain(_)
+            | Self::IssuerIsNone
+            | Self::NameConstraints
+            | Self::TooManyCertificates { .. } => "bad_chain",
+        }
+    }
+}
+
 /// Why a peer that was good once is so no more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -66,4 +85,15 @@ pub enum PeerError {
     /// Its proof does not hold any more.
     #[error("the peer is not verified any more: {0}")]
     Unverified(#[from] VerifyError),
+}
+
+impl PeerError {
+    /// The reason as a word, for those who count.
+    #[cfg(feature = "tls")]
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "denied",
+            Self::Unverified(why) => why.reason(),
+        }
+    }
 }

@@ -9,6 +9,8 @@ use crate::snapshot::IdentitySnapshot;
 pub(crate) trait Feed: Send + 'static {
     /// What it is called in logs.
     const WHAT: &'static str;
+    /// What it is called where it is counted.
+    const LABEL: &'static str;
     /// What is known from it.
     type State: Clone + Default + Send + Sync;
     /// It, open.
@@ -37,6 +39,7 @@ pub(crate) struct X509Identities;
 
 impl Feed for X509Identities {
     const WHAT: &'static str = "X.509 identities";
+    const LABEL: &'static str = "x509";
     type State = IdentitySnapshot;
     type Stream = X509Watch;
 
@@ -66,6 +69,7 @@ pub(crate) struct X509Bundles;
 
 impl Feed for X509Bundles {
     const WHAT: &'static str = "X.509 bundles";
+    const LABEL: &'static str = "x509_bundles";
     type State = BundleSet;
     type Stream = BundleWatch;
 
@@ -94,6 +98,7 @@ pub(crate) struct JwtBundles;
 
 impl Feed for JwtBundles {
     const WHAT: &'static str = "JWT bundles";
+    const LABEL: &'static str = "jwt_bundles";
     type State = BundleSet;
     type Stream = BundleWatch;
 

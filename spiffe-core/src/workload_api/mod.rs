@@ -105,3 +105,17 @@ pub enum WorkloadApiError {
     #[error("the Workload API sent nothing that can be used: {0}")]
     Unusable(#[from] Flaw),
 }
+
+impl WorkloadApiError {
+    /// The reason as a word, for those who count.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Refused(status) if status.code() == tonic::Code::PermissionDenied => "denied",
+            Self::NoAudience | Self::Refused(_) => "refused",
+            Self::Silent { .. } => "timeout",
+            Self::Endpoint(_) | Self::Handshake { .. } | Self::Unreachable { .. } => "unreachable",
+            Self::Unusable(_) => "unusable",
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::fmt;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -21,6 +21,7 @@ use super::{IdentitySource, SnapshotCell};
 use crate::TrustDomain;
 use crate::clock::{Clock, SystemClock};
 use crate::snapshot::IdentitySnapshot;
+use crate::telemetry;
 
 /// An identity and its bundle from files, always the latest: for where a sidecar such as
 /// spiffe-helper has the Workload API, and the program sees a directory.
@@ -168,6 +169,8 @@ impl FileSourceBuilder {
             return Err(flaw);
         }
         let cell = Arc::new(SnapshotCell::new(snapshot));
+        telemetry::describe_once();
+        tell_update(&cell, now);
         let (teller, trouble) = watch::channel(None);
         let mut tasks = JoinSet::new();
         tasks.spawn(look(self, Arc::clone(&cell), teller, content));
@@ -220,6 +223,7 @@ async fn look(
                 }
                 if content != seen || flaw.is_none() {
                     cell.publish(snapshot);
+                    tell_update(&cell, settings.clock.now());
                 }
                 seen = content;
                 flaw
@@ -230,10 +234,16 @@ async fn look(
         let new = !unsettled;
         unsettled = flaw.is_some();
         if let Some(error) = flaw.as_ref().filter(|_| new) {
+            telemetry::source_failed(LABEL, "unusable");
             warn!(%error, "files are no good, what was there before stays");
         }
         teller.send_replace(flaw);
     }
+}
+
+fn tell_update(cell: &SnapshotCell, now: SystemTime) {
+    telemetry::source_updated(LABEL, now);
+    telemetry::source_shows(LABEL, &cell.snapshot());
 }
 
 impl IdentitySource for FileSource {
@@ -258,6 +268,7 @@ impl fmt::Debug for FileSource {
     }
 }
 
+const LABEL: &str = "files";
 const EVERY: Duration = Duration::from_secs(5);
 const INITIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How soon files are looked at again that are no good yet.

@@ -20,8 +20,9 @@ use crate::bundle::BundleSet;
 use crate::clock::Clock;
 use crate::jwt::JwtSvid;
 use crate::snapshot::IdentitySnapshot;
+use crate::telemetry;
 use crate::verify::{self, JwtRules, VerifiedJwt, VerifyJwtError};
-use crate::workload_api::{JwtBundles, WhenDenied, WorkloadApiClient, WorkloadApiError};
+use crate::workload_api::{Feed, JwtBundles, WhenDenied, WorkloadApiClient, WorkloadApiError};
 
 /// JWT-SVIDs from the Workload API, and the bundles to verify those of others with.
 ///
@@ -181,6 +182,12 @@ impl JwtSource {
         }
         let key = Key { id, audience };
         let plan = held(&self.0.cache).ask(&key, self.0.clock.now());
+        telemetry::token_asked(match &plan {
+            Plan::Fetch(..) => "miss",
+            Plan::Give(_) => "hit",
+            Plan::GiveAndRenew(..) => "refresh",
+            Plan::Join(_) => "joined",
+        });
         let mut flight = match plan {
             Plan::Give(svid) => return Ok(svid),
             Plan::GiveAndRenew(svid, teller) => {
@@ -229,8 +236,12 @@ impl Fetch {
         let audience = key.audience.iter().map(String::as_str);
         let fetched = self.client.fetch_jwt_svid(audience, key.id.as_ref()).await;
         let withdraw = match &fetched {
-            Ok(_) => false,
+            Ok(_) => {
+                telemetry::token_fetched(telemetry::OK);
+                false
+            }
             Err(error) => {
+                telemetry::token_fetched(telemetry::FAILED);
                 warn!(endpoint = %self.client.endpoint(), %error, "no JWT-SVID");
                 is_denied(error) && self.when_denied == WhenDenied::Withdraw
             }
@@ -295,7 +306,7 @@ impl JwtSourceBuilder {
                 client,
                 self.settings,
                 self.patience,
-                move |bundles| super::publish_bundles(&shown, bundles),
+                move |bundles| super::publish_bundles(&shown, bundles, JwtBundles::LABEL),
             ),
         })))
     }

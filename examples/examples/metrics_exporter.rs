@@ -1,0 +1,30 @@
+//! What a service tells of its identity, for Prometheus: who I am, for how long, and how that goes.
+//!
+//! `SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock cargo run --example metrics_exporter`, and then
+//! `curl http://127.0.0.1:9464/metrics`. docs/observability.md explains what is seen there.
+#![expect(clippy::print_stdout, reason = "an example tells what happens")]
+
+use std::error::Error;
+
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use spiffe_core::{IdentitySource, X509Source};
+use tokio::net::TcpListener;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // Before the first source, which tells the recorder what its numbers mean.
+    let recorder = PrometheusBuilder::new().install_recorder()?;
+
+    let source = X509Source::connect().await?;
+    if let Some(svid) = source.snapshot().svid() {
+        println!("I am {}", svid.id());
+    }
+
+    let metrics = Router::new().route("/metrics", get(async move || recorder.render()));
+    let listener = TcpListener::bind("127.0.0.1:9464").await?;
+    println!("see http://{}/metrics", listener.local_addr()?);
+    axum::serve(listener, metrics).await?;
+    Ok(())
+}
