@@ -10,6 +10,34 @@ const CRATES: [&str; 4] = [
     "spiffe-tower",
 ];
 
+/// A page on tests shows pieces of tests.
+const PAGE_ON_TESTS: &str = "docs/testing.md";
+const TESTS: [&str; 2] = [
+    "examples/tests/testing_axum.rs",
+    "examples/tests/testing_tonic.rs",
+];
+
+#[test]
+fn what_the_page_on_tests_shows_is_run_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let tests = TESTS.map(read);
+    let tests = tests.each_ref().map(|test| {
+        let lines = test.lines().filter(|line| !line.is_empty());
+        lines.collect::<Vec<_>>()
+    });
+    let shown = blocks(&read(PAGE_ON_TESTS));
+    let mut shown: Vec<_> = shown.iter().collect();
+    shown.retain(|block| block.kind.starts_with("rust"));
+    assert!(!shown.is_empty(), "{PAGE_ON_TESTS} shows no Rust");
+    for block in shown {
+        let run = tests
+            .iter()
+            .any(|test| test.windows(block.lines.len()).any(|w| *w == block.lines));
+        assert!(run, "no test has:\n{}", block.lines.join("\n"));
+    }
+}
+
 #[test]
 fn what_the_pages_show_is_compiled_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
