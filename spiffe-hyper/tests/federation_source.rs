@@ -177,6 +177,22 @@ async fn a_fetch_that_fails_takes_nothing_away_and_is_not_tried_harder() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_cannot_wait_has_it_fetched_now_and_no_oftener_than_asked() {
+    let world = World::new();
+    let source = world.start();
+    // Before the very first one began: that is the one.
+    source.refresh(&world.domain()).await.unwrap();
+    sleep(MINUTE).await;
+    assert_eq!(world.asked.count(), 1);
+    source.refresh(&world.domain()).await.unwrap();
+    let domain = world.domain();
+    let (one, other) = tokio::join!(source.refresh(&domain), source.refresh(&domain));
+    one.and(other).unwrap();
+    sleep(MINUTE).await;
+    assert_eq!(world.asked.count(), 3, "two at once are one");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_never_answers_holds_up_nobody() {
     let world = World::new();
     world.net.unplug("b.test");

@@ -26,18 +26,6 @@ use crate::transport::Transport;
 ///
 /// As anybody may come, nobody may stay: a connection lasts a minute, and there are a thousand at
 /// most.
-///
-/// ```no_run
-/// use spiffe_core::{IdentitySource, TrustDomain};
-/// use spiffe_hyper::federation::{BundleEndpoint, BundleServer, EndpointTls};
-///
-/// # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
-/// let url = "https://bundles.prod.example:8443/".parse()?;
-/// let endpoint = BundleEndpoint::new(&url, source.clone(), TrustDomain::from_static("prod.example"));
-/// let server = BundleServer::bind("0.0.0.0:8443", EndpointTls::https_spiffe(source)).await?;
-/// server.serve(endpoint, async { _ = tokio::signal::ctrl_c().await }).await;
-/// # Ok(()) }
-/// ```
 #[derive(Debug)]
 pub struct BundleServer<IO = TcpStream> {
     handshakes: Handshakes<IO, TlsStream<IO>>,

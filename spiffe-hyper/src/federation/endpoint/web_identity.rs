@@ -17,6 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{info, warn};
 use webpki::EndEntityCert;
+use zeroize::Zeroizing;
 
 use crate::federation::TlsError;
 
@@ -39,7 +40,7 @@ struct Files {
 #[derive(PartialEq, Eq)]
 struct Content {
     certificate: Vec<u8>,
-    key: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
 }
 
 impl WebIdentity {
@@ -103,7 +104,7 @@ impl Files {
         };
         Ok(Content {
             certificate: read(&self.certificate)?,
-            key: read(&self.key)?,
+            key: Zeroizing::new(read(&self.key)?),
         })
     }
 

@@ -37,24 +37,6 @@ use store::Store;
 /// * Where a relationship [`end`](Self::end)s, nobody of that trust domain is believed any more.
 ///
 /// Clones share the same tasks. They end with the last of them.
-///
-/// ```no_run
-/// use spiffe_core::authorizer::member_of;
-/// use spiffe_core::{SourceExt, TrustDomain, X509Source};
-/// use spiffe_hyper::federation::{FederatedSource, Relationship};
-///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// const PARTNER: TrustDomain = TrustDomain::from_static("partner.example");
-///
-/// let url = "https://bundles.partner.example/".parse()?;
-/// let source = FederatedSource::builder(X509Source::connect().await?)
-///     .relationship(Relationship::https_web(PARTNER, url))
-///     .directory("/var/lib/ledger/bundles")
-///     .start()?;
-/// let tls = source.server(member_of(PARTNER));
-/// # drop(tls);
-/// # Ok(()) }
-/// ```
 #[derive(Clone)]
 pub struct FederatedSource(Arc<Inner>);
 
@@ -226,10 +208,9 @@ impl FederatedSource {
         let not_federated = || FederationError::NotFederated(trust_domain.clone());
         let mut turns = shared.turned.subscribe();
         let round = {
-            let partners = shared.partners();
-            let partner = partners.get(trust_domain).ok_or_else(not_federated)?;
-            partner.nudge.notify_one();
-            partner.next_round()
+            let mut partners = shared.partners();
+            let partner = partners.get_mut(trust_domain);
+            partner.ok_or_else(not_federated)?.hurry()
         };
         loop {
             if self.tasks().is_none() {

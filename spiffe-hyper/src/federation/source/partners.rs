@@ -1,4 +1,4 @@
-//! Whom we federate with, what is held of them, and what a source shows with it. Pure.
+//! Whom we federate with, what is held of them, and what a source shows with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub(super) struct Partner {
     version: u64,
     begun: u64,
     done: u64,
+    /// Up to which fetch somebody does not want to wait.
+    wanted: u64,
     fetched_at: Option<SystemTime>,
     next_fetch: Option<SystemTime>,
     trouble: Option<Arc<FetchError>>,
@@ -75,6 +77,7 @@ impl Partners {
             version: 0,
             begun: 0,
             done: 0,
+            wanted: 0,
             fetched_at: None,
             next_fetch: None,
             trouble: None,
@@ -179,7 +182,10 @@ impl Partner {
                 fetched.replaced
             }
             // Somebody has put a bundle in by hand meanwhile.
-            Ok(_) => false,
+            Ok(_) => {
+                self.trouble = None;
+                false
+            }
             Err(error) => {
                 self.trouble = Some(Arc::new(error));
                 false
@@ -197,9 +203,16 @@ impl Partner {
         self.next_fetch = Some(next);
     }
 
-    /// The number of the next fetch that begins, to wait for its end.
-    pub(super) fn next_round(&self) -> u64 {
-        self.begun + 1
+    /// Has the next fetch begin at once; its number is to wait for its end by.
+    pub(super) fn hurry(&mut self) -> u64 {
+        self.wanted = self.begun + 1;
+        self.nudge.notify_one();
+        self.wanted
+    }
+
+    /// Whether the next fetch is to begin at once.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.begun < self.wanted
     }
 
     /// How that fetch ended, once it has.

@@ -1,6 +1,8 @@
 //! What the tasks of a federated source have in common, and the tasks.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use spiffe_core::clock::sleep_until;
 use spiffe_core::source::SnapshotCell;
@@ -8,7 +10,7 @@ use spiffe_core::{IdentitySource, TrustBundle, TrustDomain};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 
-use super::partners::Partners;
+use super::partners::{Partner, Partners};
 use super::store::Store;
 use crate::federation::{BundleClient, FetchError, interval};
 
@@ -78,9 +80,24 @@ impl Shared {
             }
             self.turned.send_replace(());
             tokio::select! {
-                () = sleep_until(&**self.client.time(), next) => {}
-                () = nudge.notified() => {}
+                () = self.rest(&trust_domain, &nudge, next) => {}
                 _ = changes.changed(), if untrusted => {}
+            }
+        }
+    }
+
+    /// Waits until it is time for the next fetch, or somebody wants it now.
+    async fn rest(&self, trust_domain: &TrustDomain, nudge: &Arc<Notify>, next: SystemTime) {
+        let mut time = pin!(sleep_until(&**self.client.time(), next));
+        loop {
+            tokio::select! {
+                () = &mut time => return,
+                () = nudge.notified() => {}
+            }
+            // It may be that a fetch has begun since.
+            let is_wanted = self.with_partner(trust_domain, nudge, |partner| partner.is_wanted());
+            if is_wanted.unwrap_or(true) {
+                return;
             }
         }
     }
@@ -102,7 +119,7 @@ impl Shared {
         &self,
         trust_domain: &TrustDomain,
         nudge: &Arc<Notify>,
-        act: impl FnOnce(&mut super::partners::Partner) -> T,
+        act: impl FnOnce(&mut Partner) -> T,
     ) -> Option<T> {
         let mut partners = self.partners();
         let partner = partners.get_mut(trust_domain)?;
