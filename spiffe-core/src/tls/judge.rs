@@ -138,3 +138,23 @@ impl fmt::Debug for Judge {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::authorizer::anyone;
+    use crate::testing::TestAuthority;
+    use crate::tls::SourceExt;
+
+    #[test]
+    fn a_bare_public_key_is_no_certificate() {
+        let source = TestAuthority::new("a.test").source("/s");
+        let judge = Judge {
+            court: source.server(anyone()).court(),
+            peer: Role::Client,
+            mandatory: true,
+        };
+        assert!(!ClientCertVerifier::requires_raw_public_keys(&judge));
+        assert!(!ServerCertVerifier::requires_raw_public_keys(&judge));
+    }
+}

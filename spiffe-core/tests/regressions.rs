@@ -1,0 +1,401 @@
+//! Bugs that other libraries have had, and what rustls and webpki leave to whoever uses them. Each is
+//! a test here, or one that SECURITY.md names.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use serde_json::Value;
+use spiffe_core::authorizer::{anyone, member_of};
+use spiffe_core::clock::{Clock, SystemClock};
+use spiffe_core::jwt::JwtSvid;
+use spiffe_core::source::SnapshotCell;
+use spiffe_core::testing::{AuthorityDraft, Impostor, SvidDraft, TestAuthority};
+use spiffe_core::tls::{HandshakeError, PeerStream, ServerTls, SourceExt};
+use spiffe_core::verify::{self, JwtRules, PeerError, Role, VerifyError, x509_peer};
+use spiffe_core::x509::{Certificate, X509Error, X509Svid};
+use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource, Peer, TrustBundle, TrustDomain};
+use tokio::io::{DuplexStream, duplex};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+type Outcome = Result<PeerStream<DuplexStream>, HandshakeError>;
+type Chain = Vec<CertificateDer<'static>>;
+
+fn chain(draft: SvidDraft<'_>) -> Chain {
+    let (chain, _) = draft.chain_and_key();
+    chain.iter().map(|c| c.der().clone()).collect()
+}
+
+fn judge(chain: &Chain, bundle: TrustBundle) -> Result<Peer, VerifyError> {
+    x509_peer(chain, &bundle.into(), Role::Client, SystemClock.now())
+}
+
+/// What webpki says by itself.
+fn webpki_takes(chain: &Chain, root: &Certificate) -> bool {
+    let leaf = EndEntityCert::try_from(&chain[0]).unwrap();
+    let anchors = [anchor_from_trusted_cert(root.der()).unwrap()];
+    let taken = leaf.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &anchors,
+        &chain[1..],
+        UnixTime::now(),
+        KeyUsage::client_auth(),
+        None,
+        None,
+    );
+    taken.is_ok()
+}
+
+#[test]
+fn what_webpki_takes_and_the_standard_forbids_is_refused() {
+    let ca = TestAuthority::new("a.test");
+    let web = || ca.draft("/web");
+    let root = ca.bundle().x509_authorities()[0].clone();
+    for (name, draft) in [
+        ("two URI names", web().also_named("/ops")),
+        ("may sign certificates", web().with_cert_sign()),
+        ("may sign revocation lists", web().with_crl_sign()),
+        ("no key usage", web().without_key_usage()),
+        ("no path", web().named("spiffe://a.test")),
+    ] {
+        let chain = chain(draft);
+        assert!(webpki_takes(&chain, &root), "{name}");
+        assert!(judge(&chain, ca.bundle()).is_err(), "{name}");
+    }
+    for (name, draft) in [
+        (
+            "an authority that has ended",
+            TestAuthority::root("a.test").expired(),
+        ),
+        (
+            "one that may not sign",
+            ca.intermediate().without_cert_sign(),
+        ),
+    ] {
+        let below = AuthorityDraft::authority(draft);
+        let chain = chain(below.draft("/web"));
+        let root = below.bundle().x509_authorities()[0].clone();
+        assert!(webpki_takes(&chain, &root), "{name}");
+        assert!(judge(&chain, below.bundle()).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn what_webpki_cannot_judge_of_an_authority_is_judged() {
+    let ca = TestAuthority::root("a.test")
+        .constrained_to("a.test")
+        .authority();
+    let chain = chain(ca.draft("/web"));
+    assert!(!webpki_takes(&chain, &ca.bundle().x509_authorities()[0]));
+    judge(&chain, ca.bundle()).unwrap();
+}
+
+/// go-spiffe verifies all of a leaf but this.
+#[tokio::test]
+async fn a_leaf_that_names_a_bare_trust_domain_is_nobody_in_a_handshake() {
+    let ca = TestAuthority::new("a.test");
+    let impostor = ca.draft("/web").named("spiffe://a.test").impostor();
+    let (as_client, as_server) = present(&ca, &impostor).await;
+    for outcome in [as_client, as_server] {
+        let why = outcome.unwrap_err();
+        let root_path = matches!(
+            &why,
+            HandshakeError::Unverified(VerifyError::Leaf(X509Error::RootPath))
+        );
+        assert!(root_path, "{why}");
+    }
+}
+
+/// The Python and .NET libraries and two proxies take the first name, or any.
+#[tokio::test]
+async fn a_leaf_of_two_names_is_nobody_in_a_handshake() {
+    let ca = TestAuthority::new("a.test");
+    let impostor = ca.draft("/web").also_named("/ops").impostor();
+    let (as_client, as_server) = present(&ca, &impostor).await;
+    for outcome in [as_client, as_server] {
+        let why = outcome.unwrap_err().to_string();
+        assert!(why.contains("URI"), "{why}");
+    }
+}
+
+/// rust-spiffe counts what its parser takes for a URI, and that is not all that says so.
+#[test]
+fn uri_names_are_counted_by_their_tag_whatever_they_hold() {
+    let ca = TestAuthority::new("a.test");
+    let mut leaf = chain(ca.draft("/web").also_named("/QQQQ"))[0].to_vec();
+    let at = leaf.windows(4).position(|bytes| bytes == b"QQQQ").unwrap();
+    leaf[at..at + 4].copy_from_slice(&[0xff, 0x80, 0xc3, 0x28]);
+    let why = judge(&vec![leaf.into()], ca.bundle()).unwrap_err();
+    assert_eq!(why, X509Error::UriNames { count: 2 }.into());
+}
+
+/// A library checks signatures along the chain, and nothing else: any leaf could make more.
+#[test]
+fn a_leaf_signs_nobody() {
+    let file: Value = serde_json::from_str(include_str!("vectors/x509svid.json")).unwrap();
+    let der = |value: &Value| BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
+    let cases = file["cases"].as_array().unwrap();
+    let case = cases
+        .iter()
+        .find(|case| case["name"] == "leaf-signed-by-leaf")
+        .unwrap();
+    let forged = case["chain_der_b64"].as_array().unwrap();
+    let forged: Chain = forged.iter().map(|one| der(one).into()).collect();
+    let roots = file["bundles_der_b64"]["spiffe://example.org"]
+        .as_array()
+        .unwrap();
+    let roots = roots
+        .iter()
+        .map(|one| Certificate::from_der(&der(one)).unwrap());
+    let bundle = TrustBundle::new(TrustDomain::from_static("example.org"), roots.collect());
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+    let judged = x509_peer(&forged, &bundle.into(), Role::Client, at);
+    assert_eq!(judged.unwrap_err(), VerifyError::IssuerIsNone);
+}
+
+/// The Python library puts the authorities of all trust domains in one pot, and takes none out.
+#[tokio::test]
+async fn a_federated_authority_vouches_for_its_own_trust_domain_alone_and_while_it_is_federated() {
+    let (ours, theirs) = (TestAuthority::new("a.test"), TestAuthority::new("b.test"));
+    let knows = |known: &[&TestAuthority]| {
+        let bundles = known.iter().map(|ca| ca.bundle()).collect();
+        IdentitySnapshot::new(vec![ours.svid("/s")], bundles)
+    };
+    let cell = Arc::new(SnapshotCell::new(knows(&[&ours, &theirs])));
+    let tls = cell.server(anyone());
+    let forger = theirs.draft("/web").named("spiffe://a.test/web").impostor();
+    let why = accept(&tls, &forger).await.unwrap_err();
+    let unknown = VerifyError::UnknownAuthority(ours.trust_domain().clone());
+    assert!(
+        matches!(&why, HandshakeError::Unverified(it) if *it == unknown),
+        "{why}"
+    );
+
+    let guest = theirs.draft("/web").impostor();
+    accept(&tls, &guest).await.unwrap();
+    cell.publish(knows(&[&ours]));
+    let why = accept(&tls, &guest).await.unwrap_err();
+    let unknown = VerifyError::UnknownTrustDomain(theirs.trust_domain().clone());
+    assert!(
+        matches!(&why, HandshakeError::Unverified(it) if *it == unknown),
+        "{why}"
+    );
+}
+
+/// Of a library that lets in everybody of every federated trust domain, unless it is told not to.
+#[tokio::test]
+async fn who_is_believed_is_not_let_in_for_that() {
+    let (ours, theirs) = (TestAuthority::new("a.test"), TestAuthority::new("b.test"));
+    let bundles = [ours.bundle(), theirs.bundle()].into_iter().collect();
+    let cell = IdentitySnapshot::new(vec![ours.svid("/s")], bundles);
+    let cell = Arc::new(SnapshotCell::new(cell));
+    let tls = cell.server(member_of(ours.trust_domain().clone()));
+    let why = accept(&tls, &theirs.draft("/web").impostor())
+        .await
+        .unwrap_err();
+    assert!(matches!(why, HandshakeError::Denied(_)), "{why}");
+}
+
+/// One library turns "may do without a certificate" into "any will do".
+#[tokio::test]
+async fn where_a_certificate_is_optional_a_bad_one_is_refused_all_the_same() {
+    let ca = TestAuthority::new("a.test");
+    let tls = ca.source("/s").server(anyone()).client_auth_optional();
+    for impostor in [
+        ca.draft("/web").signed_by_stranger().impostor(),
+        ca.draft("/web").also_named("/ops").impostor(),
+        ca.draft("/web").with_foreign_key().impostor(),
+    ] {
+        let (ours, theirs) = duplex(64 * 1024);
+        let acceptor = tls.acceptor();
+        let (accepted, _) = tokio::join!(acceptor.accept_any(ours), impostor.connect(theirs));
+        accepted.unwrap_err();
+    }
+}
+
+/// rust-spiffe 0.19 has two sorts of material, and handshakes fail while the newer one is made of the
+/// other; one that is under way fails with it.
+#[tokio::test]
+async fn a_rotation_in_the_middle_of_a_handshake_harms_nobody() {
+    let ca = TestAuthority::new("a.test");
+    let (server, client) = (ca.source("/s"), ca.source("/c"));
+    let rotating = |cell: &Arc<SnapshotCell>, path| {
+        let (cell, fresh) = (cell.clone(), ca.snapshot(path));
+        move |_: &Peer| {
+            cell.publish(fresh.clone());
+            Ok(())
+        }
+    };
+    // A client is asked to sign after it has judged the server, so its own material changes between.
+    let client_tls = client.client(rotating(&client, "/c"));
+    let server_tls = server.server(rotating(&server, "/s"));
+    let (acceptor, connector) = (server_tls.acceptor(), client_tls.connector());
+    for _ in 0..3 {
+        let (ours, theirs) = duplex(64 * 1024);
+        let (accepted, connected) = tokio::join!(acceptor.accept(ours), connector.connect(theirs));
+        accepted.unwrap().peer().revalidate().unwrap();
+        connected.unwrap().peer().revalidate().unwrap();
+    }
+    assert!(server.generation() > 3 && client.generation() > 3);
+}
+
+/// Some libraries ask the process for its provider, and panic where two crates have chosen two.
+#[tokio::test]
+async fn the_provider_of_the_process_is_nobodys_business() {
+    let useless = CryptoProvider {
+        cipher_suites: vec![],
+        kx_groups: vec![],
+        ..aws_lc_rs::default_provider()
+    };
+    useless.install_default().unwrap();
+    let ca = TestAuthority::new("a.test");
+    let tls = ca.source("/s").server(anyone());
+    accept(&tls, &ca.draft("/web").impostor()).await.unwrap();
+    let token = ca.jwt_svid("/web", &["db"]);
+    let (bundles, now) = (BundleSet::from(ca.bundle()), SystemClock.now());
+    verify::jwt(token.token(), &bundles, &["db"], now, &JwtRules::default()).unwrap();
+}
+
+/// rustls wants the hints of a verifier, and whoever connects reads them.
+#[tokio::test]
+async fn a_stranger_is_not_told_whom_we_trust() {
+    #[derive(Debug)]
+    struct Listens(std::sync::Mutex<Option<usize>>);
+    impl ResolvesClientCert for Listens {
+        fn resolve(
+            &self,
+            hints: &[&[u8]],
+            _: &[rustls::SignatureScheme],
+        ) -> Option<Arc<CertifiedKey>> {
+            *self.0.lock().unwrap() = Some(hints.len());
+            None
+        }
+
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+    let ca = TestAuthority::new("a.test");
+    let listens = Arc::new(Listens(std::sync::Mutex::new(None)));
+    let mut config = ca.source("/c").client(anyone()).into_rustls();
+    config.client_auth_cert_resolver = listens.clone();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let acceptor = ca.source("/s").server(anyone()).acceptor();
+    let (ours, theirs) = duplex(64 * 1024);
+    let name = ServerName::try_from("localhost").unwrap();
+    let (accepted, _) = tokio::join!(acceptor.accept(ours), connector.connect(name, theirs));
+    accepted.unwrap_err();
+    assert_eq!(
+        *listens.0.lock().unwrap(),
+        Some(0),
+        "asked, and told nothing"
+    );
+}
+
+/// A machine that slept wakes up with everything expired, and no timer has fired.
+#[tokio::test]
+async fn a_clock_that_jumps_is_noticed_at_the_next_request() {
+    #[derive(Debug, Default)]
+    struct Jumping(AtomicU64);
+    impl Clock for Jumping {
+        fn now(&self) -> SystemTime {
+            SystemClock.now() + Duration::from_secs(self.0.load(Ordering::SeqCst))
+        }
+    }
+    let ca = TestAuthority::new("a.test");
+    let clock = Arc::new(Jumping::default());
+    let tls = ca.source("/s").server(anyone()).clock(clock.clone());
+    let stream = accept(&tls, &ca.draft("/web").impostor()).await.unwrap();
+    stream.peer().revalidate().unwrap();
+    clock.0.store(24 * 3600, Ordering::SeqCst);
+    let expired = PeerError::from(VerifyError::Expired);
+    let found = stream.peer().revalidate().unwrap_err();
+    // Its authority has ended with it.
+    let no_authority = VerifyError::NoAuthority(ca.trust_domain().clone()).into();
+    assert!([expired, no_authority].contains(&found), "{found}");
+}
+
+/// What rust-spiffe's own changelog tells that it once took: one case each.
+#[test]
+fn rust_spiffe_regressions() {
+    let ca = TestAuthority::new("a.test");
+    let web = || ca.draft("/web");
+    for (name, draft) in [
+        ("no key usage", web().without_key_usage()),
+        ("an authority as leaf", web().as_authority()),
+        ("several URI names", web().also_named("/ops")),
+        ("no path", web().named("spiffe://a.test")),
+    ] {
+        let (chain, key) = draft.chain_and_key();
+        let der = chain[0].der().clone();
+        assert!(judge(&vec![der.clone()], ca.bundle()).is_err(), "{name}");
+        assert!(
+            X509Svid::from_der(&der, key.pkcs8_der()).is_err(),
+            "{name} as our own"
+        );
+    }
+
+    let good = ca.svid("/web");
+    let mut trailing = good.leaf().der().to_vec();
+    trailing.push(0);
+    assert!(
+        judge(&vec![trailing.clone().into()], ca.bundle()).is_err(),
+        "a byte too many"
+    );
+    assert!(X509Svid::from_der(&trailing, good.key().pkcs8_der()).is_err());
+    // cA=true becomes something that is no boolean.
+    let mut garbled = chain(web().as_authority())[0].to_vec();
+    let constraints = [
+        0x06, 0x03, 0x55, 0x1d, 0x13, 0x01, 0x01, 0xff, 0x04, 0x05, 0x30, 0x03,
+    ];
+    let at = garbled
+        .windows(12)
+        .position(|bytes| bytes == constraints)
+        .unwrap();
+    garbled[at + 11] = 0x09;
+    assert!(
+        Certificate::from_der(&garbled).is_err(),
+        "garbled basic constraints"
+    );
+
+    let (chain, key) = web().with_foreign_key().chain_and_key();
+    let error = X509Svid::from_der(chain[0].der(), key.pkcs8_der());
+    assert!(
+        error.is_err(),
+        "a key that is another's, before any handshake"
+    );
+
+    let many = vec![good.leaf().der().clone(); 1000];
+    let why = judge(&many, ca.bundle()).unwrap_err();
+    assert!(
+        matches!(why, VerifyError::TooManyCertificates { .. }),
+        "{why}"
+    );
+
+    let names: Vec<_> = (0..100_000).map(|number| number.to_string()).collect();
+    let token = ca.jwt_draft("/web", &[]).claim("aud", names).token();
+    assert!(JwtSvid::parse(&token).is_err(), "an endless audience");
+}
+
+/// It presents itself to a server of ours, and is dialled by a client of ours.
+async fn present(ca: &TestAuthority, impostor: &Impostor) -> (Outcome, Outcome) {
+    let as_client = accept(&ca.source("/s").server(anyone()), impostor).await;
+    let connector = ca.source("/c").client(anyone()).connector();
+    let (ours, theirs) = duplex(64 * 1024);
+    let (as_server, _) = tokio::join!(connector.connect(ours), impostor.accept(theirs));
+    (as_client, as_server)
+}
+
+async fn accept(tls: &ServerTls, impostor: &Impostor) -> Outcome {
+    let acceptor = tls.acceptor();
+    let (ours, theirs) = duplex(64 * 1024);
+    let (accepted, _) = tokio::join!(acceptor.accept(ours), impostor.connect(theirs));
+    accepted
+}
