@@ -13,11 +13,4 @@ use spiffe_core::TrustBundle;
 
 static BUNDLE: LazyLock<TrustBundle> = LazyLock::new(fuzzed::bundle);
 
-fuzz_target!(|input: &[u8]| {
-    if let Ok(text) = std::str::from_utf8(input) {
-        fuzzed::token(text, &BUNDLE);
-    }
-    let mut lines = input.splitn(3, |byte| *byte == b'\n');
-    let mut line = || lines.next().unwrap_or_default();
-    fuzzed::parts(line(), line(), line(), &BUNDLE);
-});
+fuzz_target!(|input: &[u8]| fuzzed::text_and_parts(input, &BUNDLE));

@@ -1,8 +1,13 @@
-//! What holds for any bytes, tried with the vectors and with their neighbours.
+//! What holds for any bytes, tried with the vectors and their neighbours, and with what the fuzzer has
+//! found.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+#[path = "fuzzed/corpus.rs"]
+mod corpus;
 #[path = "fuzzed/mod.rs"]
 mod fuzzed;
+#[path = "fuzzed/x509.rs"]
+mod x509;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -73,6 +78,37 @@ fn names_hold_what_the_fuzz_target_holds_true() {
         }
     }
     assert!(ids > 100, "the reader refuses everything");
+}
+
+#[test]
+fn what_the_fuzzer_found_of_names_holds() {
+    let texts = corpus::inputs("names");
+    for text in texts.iter().flat_map(|input| str::from_utf8(input)) {
+        fuzzed::name(text);
+        fuzzed::name(&format!("spiffe://{text}"));
+    }
+}
+
+#[test]
+fn what_the_fuzzer_found_of_tokens_holds() {
+    let bundle = fuzzed::bundle();
+    for input in corpus::inputs("jwt") {
+        fuzzed::text_and_parts(&input, &bundle);
+    }
+}
+
+#[test]
+fn what_the_fuzzer_found_of_documents_holds() {
+    for input in corpus::inputs("bundle_document") {
+        fuzzed::document(&input);
+    }
+}
+
+#[test]
+fn what_the_fuzzer_found_of_certificates_holds() {
+    let inputs = corpus::inputs("x509");
+    let read = inputs.iter().filter(|input| x509::chain_and_key(input));
+    assert!(read.count() > 10, "the reader refuses everything");
 }
 
 /// Texts that differ in one byte, at every `step`th place, and texts that end early.

@@ -8,6 +8,7 @@
 mod ci;
 mod codegen;
 mod conformance;
+mod corpus;
 mod files;
 mod layers;
 mod workspace;
@@ -28,6 +29,8 @@ chores:
   conformance       write docs/conformance.md, the table of requirements and their tests
   conformance --check
                     fail if a requirement has no test, or the table is out of date
+  corpus pack       write a table of each folder in fuzz/corpus
+  corpus unpack     write a folder of each table in fuzz/corpus
   layers            fail if code names a room that it must not know
 ";
 
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
         ["codegen", "--check"] => codegen::check(&root()).map_err(Into::into),
         ["conformance"] => conformance::write(&root()).map_err(Into::into),
         ["conformance", "--check"] => conformance::check(&root()).map_err(Into::into),
+        ["corpus", "pack"] => corpus::pack(&root()).map_err(Into::into),
+        ["corpus", "unpack"] => corpus::unpack(&root()).map_err(Into::into),
         ["layers"] => layers::check(&root()).map_err(Into::into),
         _ => {
             eprint!("{USAGE}");

@@ -43,6 +43,16 @@ pub(crate) fn token(token: &str, bundle: &TrustBundle) -> bool {
     judged.is_ok()
 }
 
+/// The same for the input as a token, and as header, payload and signature, one on a line.
+pub(crate) fn text_and_parts(input: &[u8], bundle: &TrustBundle) {
+    if let Ok(text) = std::str::from_utf8(input) {
+        token(text, bundle);
+    }
+    let mut lines = input.splitn(3, |byte| *byte == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    parts(line(), line(), line(), bundle);
+}
+
 /// The same for a token of these parts, which nobody signed: no fuzzer finds base64 by itself.
 pub(crate) fn parts(header: &[u8], payload: &[u8], signature: &[u8], bundle: &TrustBundle) -> bool {
     let encode = |part| BASE64_URL_SAFE_NO_PAD.encode(part);
