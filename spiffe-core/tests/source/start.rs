@@ -1,0 +1,192 @@
+//! How a source begins and ends.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spiffe_core::source::{SourceError, X509Source};
+use spiffe_core::testing::{FakeWorkloadApi, TestAuthority};
+use spiffe_core::workload_api::{Endpoint, WorkloadApiClient, WorkloadApiError};
+use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource};
+use tokio::time::sleep;
+use tonic::Code;
+
+use crate::{World, gone, leaf};
+
+// conformance: WA-3+
+#[tokio::test(start_paused = true)]
+async fn the_first_update_is_awaited() {
+    let world = World::new();
+    let publish_late = async {
+        sleep(Duration::from_secs(20)).await;
+        world.api.publish(&world.authority.snapshot("/web"));
+    };
+    let (source, ()) = tokio::join!(world.connect(), publish_late);
+    let snapshot = source.unwrap().snapshot();
+    assert_eq!(
+        snapshot.svid().unwrap().id().as_str(),
+        "spiffe://a.test/web"
+    );
+    assert!(
+        snapshot
+            .bundles()
+            .get(world.authority.trust_domain())
+            .is_some()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_the_first_update_is_bounded_and_says_what_to_check() {
+    let world = World::new();
+    let why = world.connect().await.unwrap_err();
+    assert_eq!(
+        why.to_string(),
+        "no identity from memory within 30s: check that the agent runs and listens there, and that \
+         a registration entry matches this workload; it has not answered"
+    );
+
+    world.api.refuse(Code::PermissionDenied);
+    let why = world.connect().await.unwrap_err();
+    assert!(
+        why.to_string().ends_with(
+            "the last error was: the Workload API answered PermissionDenied: as the test wants it"
+        ),
+        "{why}"
+    );
+    assert!(why.source().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_waits_can_be_set() {
+    let world = World::new();
+    world.api.refuse(Code::Unavailable);
+    let source = X509Source::builder()
+        .endpoint(world.api.endpoint())
+        .clock(Arc::new(world.clock))
+        .backoff(Duration::from_secs(1), Duration::from_secs(1))
+        .connect_lazy()
+        .unwrap();
+    sleep(Duration::from_secs(600)).await;
+    assert!(
+        (800..2000).contains(&world.api.calls()),
+        "{}",
+        world.api.calls()
+    );
+    drop(source);
+}
+
+// conformance: WA-13-
+#[tokio::test(start_paused = true)]
+async fn an_identity_that_peers_would_not_believe_is_none() {
+    let world = World::new();
+    world.api.publish(&IdentitySnapshot::new(
+        vec![TestAuthority::at("a.test", world.now).svid("/web")],
+        BundleSet::from(world.authority.bundle()),
+    ));
+    let why = world.connect().await.unwrap_err().to_string();
+    assert!(
+        why.contains(
+            "the last error was: the Workload API sent nothing that can be used: \
+             the SVID spiffe://a.test/web would not be believed"
+        ),
+        "{why}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_clock_of_the_signer_may_be_a_little_ahead() {
+    for (ahead, taken) in [(240, true), (360, false)] {
+        let world = World::new();
+        let from = world.now + Duration::from_secs(ahead);
+        let draft = world.authority.draft("/web");
+        let svid = draft.valid(from, from + Duration::from_secs(3600)).svid();
+        world.api.publish(&IdentitySnapshot::new(
+            vec![svid],
+            BundleSet::from(world.authority.bundle()),
+        ));
+        assert_eq!(world.connect().await.is_ok(), taken, "{ahead} s ahead");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_is_not_there_is_named() {
+    let why = X509Source::builder()
+        .endpoint("unix:///nowhere/agent.sock".parse().unwrap())
+        .initial_timeout(Duration::from_millis(50))
+        .connect()
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        why.contains("cannot connect to unix:///nowhere/agent.sock: No such file"),
+        "{why}"
+    );
+}
+
+// conformance: WE-3+
+#[tokio::test]
+async fn a_unix_socket_carries_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("agent.sock");
+    let api = FakeWorkloadApi::on_socket(&path).unwrap();
+    let authority = TestAuthority::new("a.test");
+    api.publish(&authority.snapshot("/web"));
+    let endpoint: Endpoint = format!("unix://{}", path.display()).parse().unwrap();
+    assert_eq!(endpoint.path(), Some(Path::new(&path)));
+
+    let client = WorkloadApiClient::new(endpoint.clone());
+    let fetched = client.fetch_x509().await.unwrap();
+    let source = X509Source::builder()
+        .endpoint(endpoint)
+        .connect()
+        .await
+        .unwrap();
+    assert_eq!(leaf(&source.snapshot()), leaf(&fetched));
+
+    api.refuse(Code::PermissionDenied);
+    let why = client.fetch_x509().await.unwrap_err();
+    let WorkloadApiError::Refused(status) = why else {
+        panic!("{why}");
+    };
+    assert_eq!(status.code(), Code::PermissionDenied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lazy_source_is_there_before_its_identity() {
+    let world = World::new();
+    let builder = X509Source::builder()
+        .endpoint(world.api.endpoint())
+        .clock(Arc::new(world.clock));
+    let source = builder.connect_lazy().unwrap();
+    assert!(source.snapshot().svid().is_none());
+    let health = source.health();
+    assert!(!health.ready && !health.stopped && health.updated_at.is_none());
+    let why = source.ready().await.unwrap_err();
+    assert!(matches!(why, SourceError::NoIdentity { .. }), "{why}");
+
+    world.api.publish(&world.authority.snapshot("/web"));
+    source.ready().await.unwrap();
+    source.ready().await.unwrap();
+    assert!(source.snapshot().svid().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_watch_ends_with_the_last_clone_or_when_told() {
+    let (world, source) = World::connected().await;
+    let mut changed = source.subscribe();
+    let clone = source.clone();
+    drop(source);
+    world.api.publish(&world.authority.snapshot("/web"));
+    changed.changed().await.unwrap();
+    drop(clone);
+    assert!(gone(&mut changed).await);
+
+    let (world, source) = World::connected().await;
+    let clone = source.clone();
+    source.shutdown().await;
+    let before = clone.snapshot();
+    world.api.publish(&world.authority.snapshot("/web"));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(leaf(&clone.snapshot()), leaf(&before));
+}
