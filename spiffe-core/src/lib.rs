@@ -52,8 +52,10 @@
 //! | `testing` | | `testing`: an authority, a clock and a Workload API for tests |
 //!
 //! Without any of them names, documents and proofs build without an async runtime.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod authorizer;
+#[cfg(feature = "source")]
 pub mod backoff;
 pub mod bundle;
 pub mod clock;

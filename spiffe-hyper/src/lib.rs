@@ -125,6 +125,7 @@
 //! With the feature `federation`, `federation::FederatedSource` adds the bundles of other trust domains
 //! to a source, fetched from their bundle endpoints again and again, and `federation::BundleEndpoint`
 //! publishes our own.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "axum")]
 mod axum;

@@ -52,6 +52,7 @@
 //!
 //! The [`Channel`] moves to a new connection whenever an identity is renewed, and no call fails for
 //! it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod call;
 mod channel;

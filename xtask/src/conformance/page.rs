@@ -3,7 +3,7 @@
 use super::{Case, Coverage, Requirement};
 
 pub(super) fn written(coverage: &Coverage) -> String {
-    let mut page = HEADING.to_owned();
+    let mut page = HEADING.to_owned() + &summary(coverage);
     let mut standard = "";
     for requirement in &coverage.requirements {
         if requirement.standard != standard {
@@ -13,6 +13,22 @@ pub(super) fn written(coverage: &Coverage) -> String {
         page += &row(coverage, requirement);
     }
     page
+}
+
+/// How much of each standard falls on the libraries, and how much of that is shown.
+fn summary(coverage: &Coverage) -> String {
+    let standards = coverage
+        .requirements
+        .chunk_by(|one, other| one.standard == other.standard);
+    let rows = standards.filter_map(|requirements| {
+        let ours = requirements.iter().filter(|r| r.is_of_the_sdk());
+        let shown = |r: &&Requirement| r.cases().iter().all(|c| coverage.shown.contains_key(c));
+        let all = ours.clone().count();
+        let (first, shown) = (requirements.first()?, ours.filter(shown).count());
+        let (standard, status) = (&first.standard, &first.status);
+        (all > 0).then(|| format!("| {standard} | {status} | {all} | {shown} |\n"))
+    });
+    rows.fold(SUMMARY.to_owned(), |table, row| table + &row)
 }
 
 fn row(coverage: &Coverage, requirement: &Requirement) -> String {
@@ -57,6 +73,11 @@ fn verdict(coverage: &Coverage, requirement: &Requirement, cases: &[Case; 2]) ->
     };
     format!("{whose}: {verdict}")
 }
+
+const SUMMARY: &str = "
+| standard | status | requirements on the libraries | shown by tests |
+|---|---|---|---|
+";
 
 const COLUMNS: &str = "\
 | id | level | § | requirement | what obeys it passes | what breaks it does not | verdict |
