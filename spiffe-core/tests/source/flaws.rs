@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use spiffe_core::clock::Clock;
 use spiffe_core::testing::{TestAuthority, message};
 use spiffe_core::workload_api::Limits;
 use spiffe_core::{IdentitySnapshot, IdentitySource};
