@@ -1,7 +1,7 @@
 //! What a service tells of its identity, for Prometheus: who I am, for how long, and how that goes.
 //!
 //! `SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock cargo run --example metrics_exporter`, and then
-//! `curl http://127.0.0.1:9464/metrics`. docs/observability.md explains what is seen there.
+//! `curl http://127.0.0.1:9464/metrics`; `-- ADDRESS` serves them elsewhere. docs/observability.md explains what is seen there.
 #![expect(clippy::print_stdout, reason = "an example tells what happens")]
 
 use std::error::Error;
@@ -23,7 +23,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let metrics = Router::new().route("/metrics", get(async move || recorder.render()));
-    let listener = TcpListener::bind("127.0.0.1:9464").await?;
+    let address = std::env::args().nth(1);
+    let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:9464")).await?;
     println!("see http://{}/metrics", listener.local_addr()?);
     axum::serve(listener, metrics).await?;
     Ok(())

@@ -14,7 +14,8 @@ use std::time::Duration;
 use spiffe_core::testing::{FakeWorkloadApi, TestAuthority};
 use spiffe_core::x509::X509Svid;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -123,6 +124,41 @@ async fn reqwest_client_is_greeted() {
     assert!(
         printed.contains("hello spiffe://example.org/peer"),
         "{printed}"
+    );
+}
+
+#[tokio::test]
+async fn federation_lets_the_till_in_until_the_bank_ends_it() {
+    let printed = Agent::new("/unused").run("federation").await;
+    let called = "spiffe://shop.example/till calls spiffe://bank.example/ledger";
+    assert_eq!(printed.matches(called).count(), 2, "{printed}");
+    for ended in [
+        "the open connection: the peer is not verified any more",
+        "a new one: ",
+    ] {
+        assert!(printed.contains(ended), "{printed}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_exporter_shows_when_the_identity_ends() {
+    let agent = Agent::new("/peer");
+    let mut command = agent.command(example("metrics_exporter"));
+    command.arg("127.0.0.1:0");
+    let mut exporter = Running::start(command);
+    let line = exporter.line_with("see http://").await;
+    let address = line
+        .trim_start_matches("see http://")
+        .trim_end_matches("/metrics");
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
+    tcp.write_all(request).await.unwrap();
+    let mut page = String::new();
+    tcp.read_to_string(&mut page).await.unwrap();
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert!(
+        page.contains("spiffe_svid_expires_timestamp_seconds{"),
+        "{page}"
     );
 }
 
