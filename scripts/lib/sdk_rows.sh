@@ -27,6 +27,60 @@ row_sdk_spire() {
   connections_hold
 }
 
+# Two trust domains. SPIRE's server publishes for the one; our SDK, with an identity of SPIRE's agent, for
+# the other. Each takes over what the other adds.
+row_sdk_federation() {
+  local friend_port friend_socket ours_at
+  friend_port=$(free_port)
+  trust_domain=friend.example
+  server_extra="federation { bundle_endpoint { address = \"127.0.0.1\" port = $friend_port
+    profile \"https_spiffe\" {} } }"
+  start_server "$spire_server" friend
+  friend_socket=$server_socket
+  timeout 30 "$spire_server" bundle show -format spiffe -socketPath "$friend_socket" >"$dir/friend.json"
+
+  trust_domain=example.org server_extra=
+  start_server "$spire_server"
+  enter "$spire_server" "$our_peer"
+  start_agent "$spire_agent" "$spire_server"
+  export SPIFFE_ENDPOINT_SOCKET=unix://$agent_socket
+  await 60 'our identity' "$our_peer" who
+  our_id=$(tail -n 1 "$dir/await.log")
+  ours_at=127.0.0.1:$(free_port)
+  start ours "$our_peer" federate "$ours_at" friend.example "https://127.0.0.1:$friend_port/" \
+    spiffe://friend.example/spire/server "$dir/friend.json"
+  await 30 'our endpoint' grep -q '^listening' "$dir/ours.log"
+  await 30 "SPIRE's bundle" grep -q '^friend.example has 1$' "$dir/ours.log"
+
+  timeout 30 "$spire_server" bundle show -format spiffe -socketPath "$server_socket" >"$dir/ours.json"
+  timeout 30 "$spire_server" federation create -socketPath "$friend_socket" \
+    -trustDomain example.org -bundleEndpointURL "https://$ours_at/" \
+    -bundleEndpointProfile https_spiffe -endpointSpiffeID "$our_id" \
+    -trustDomainBundlePath "$dir/ours.json" -trustDomainBundleFormat spiffe
+  friend_knows "$friend_socket" 1
+  add_authority "$friend_socket"
+  await 30 "SPIRE's new authority" grep -q '^friend.example has 2$' "$dir/ours.log"
+  add_authority "$server_socket"
+  friend_knows "$friend_socket" 2
+}
+
+add_authority() { timeout 30 "$spire_server" localauthority x509 prepare -socketPath "$1"; }
+
+# friend_knows SOCKET COUNT: waits until SPIRE's server there has fetched so many authorities of ours.
+friend_knows() {
+  local deadline=$((SECONDS + 60)) count
+  while
+    timeout 30 "$spire_server" federation refresh -socketPath "$1" -id example.org
+    timeout 30 "$spire_server" bundle list -socketPath "$1" -id spiffe://example.org \
+      -format spiffe >"$dir/known.json"
+    count=$(grep -c '"use": "x509-svid"' "$dir/known.json")
+    [ "$count" != "$2" ]
+  do
+    ((SECONDS < deadline)) || fail "SPIRE's server knows $count of our authorities, and not $2"
+    sleep 1
+  done
+}
+
 python_peer=("$python_home/bin/python" interop/python/peer.py)
 
 # Seconds: so short that each SDK has to renew within the row.

@@ -85,6 +85,7 @@ start_server() {
 	  data_dir = "$dir/$name"
 	  socket_path = "$server_socket"
 	  log_level = "DEBUG"
+	  ${server_extra:-}
 	}
 	plugins {
 	  DataStore "sql" {

@@ -176,6 +176,27 @@ async fn a_client_without_an_svid_is_let_in_only_where_that_is_said() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_nobody_who_they_are_lets_in_all_as_nobody() {
+    let (ca, stranger) = (
+        TestAuthority::new("example.org"),
+        TestAuthority::new("stranger.org"),
+    );
+    let server = ca.source("/s").server(anyone()).without_client_auth();
+    // One of ours, and one whom a server that asks would refuse.
+    let known = ca.source("/c");
+    let theirs = vec![stranger.svid("/c")];
+    let unknown = IdentitySnapshot::new(theirs, ca.bundle().into());
+    for client in [known, Arc::new(SnapshotCell::new(unknown))] {
+        let (ours, theirs) = duplex(64 * 1024);
+        let (acceptor, connector) = (server.acceptor(), client.client(anyone()).connector());
+        let (accepted, connected) =
+            tokio::join!(acceptor.accept_any(ours), connector.connect(theirs));
+        assert!(matches!(accepted.unwrap(), Arrival::Anonymous(_)));
+        assert!(connected.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn a_rotation_is_seen_by_the_next_handshake() {
     let ca = TestAuthority::new("example.org");
     let (server, client) = (ca.source("/server"), ca.source("/client"));

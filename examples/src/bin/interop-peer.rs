@@ -2,13 +2,16 @@
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 #![expect(clippy::print_stderr, reason = "what went wrong is told apart")]
 
-use std::{collections::HashSet, error::Error, io, sync::Arc, time::Duration};
+use std::{collections::HashSet, error::Error, fs, future, io, sync::Arc, time::Duration};
 
 use spiffe_core::{
-    IdentitySource, JwtSource, Peer, SourceExt, SpiffeId, X509Source,
+    IdentitySource, JwtSource, Peer, SourceExt, SpiffeId, TrustBundle, TrustDomain, X509Source,
     authorizer::exactly,
     tls::{Acceptor, Connector},
     x509::Certificate,
+};
+use spiffe_hyper::federation::{
+    BundleEndpoint, BundleServer, EndpointTls, FederatedSource, Relationship,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,7 +21,8 @@ use tokio::{
 };
 
 const USAGE: &str = "usage: interop-peer (who | serve ADDRESS CLIENT-ID | call ADDRESS SERVER-ID RENEWALS \
-                     | jwt-mint AUDIENCE | jwt-check AUDIENCE TOKEN)";
+                     | jwt-mint AUDIENCE | jwt-check AUDIENCE TOKEN \
+                     | federate ADDRESS TRUST-DOMAIN URL ENDPOINT-ID BUNDLE)";
 const PACE: Duration = Duration::from_millis(100);
 const HELLO: &[u8] = b"hello\n";
 
@@ -47,7 +51,48 @@ async fn main() -> Result<(), Box<dyn Error>> {
             println!("{}", source.verify(token, &[audience])?.id());
             Ok(())
         }
+        ["federate", address, domain, url, id, bundle] => {
+            let domain: TrustDomain = domain.parse()?;
+            let first = TrustBundle::from_document(domain.clone(), &fs::read(bundle)?)?.value;
+            let partner = Relationship::https_spiffe(domain, url.parse()?, id.parse()?);
+            federate(address, partner.bootstrap(first)?).await
+        }
         _ => Err(USAGE.into()),
+    }
+}
+
+/// Publishes our bundle, and fetches that of a partner again and again; tells how many X.509
+/// authorities the partner has, whenever that changes.
+async fn federate(address: &str, partner: Relationship) -> Result<(), Box<dyn Error>> {
+    let source = X509Source::connect().await?;
+    let snapshot = source.snapshot();
+    let svid = snapshot.svid().ok_or("the identity was withdrawn")?;
+    let url = format!("https://{address}/").parse()?;
+    let endpoint = BundleEndpoint::new(&url, source.clone(), svid.id().trust_domain());
+    let tls = EndpointTls::https_spiffe(source.clone());
+    let server = BundleServer::bind(address, tls).await?;
+    println!("listening");
+    let domain = partner.trust_domain().clone();
+    let federated = FederatedSource::builder(source)
+        .relationship(partner)
+        .start()?;
+    let fetching = async {
+        let mut last = 0;
+        loop {
+            federated.refresh(&domain).await?;
+            let snapshot = federated.snapshot();
+            let bundle = snapshot.bundles().get(&domain);
+            let count = bundle.map_or(0, |bundle| bundle.x509_authorities().len());
+            if count != last {
+                println!("{domain} has {count}");
+            }
+            last = count;
+            sleep(PACE).await;
+        }
+    };
+    tokio::select! {
+        () = server.serve(endpoint, future::pending()) => Err("the endpoint ended".into()),
+        failed = fetching => failed,
     }
 }
 
