@@ -151,7 +151,7 @@ fn lints(root: &Path) -> Result<Outcome, StepError> {
 }
 
 /// Each published package by itself, bare and with one feature at a time: what builds in the
-/// workspace may lean on features that a neighbour switched on.
+/// workspace may lean on features that a neighbour switched on. Those of a library meet in pairs, too.
 fn features(root: &Path) -> Result<Outcome, StepError> {
     for package in published(root)? {
         let check = |features: &[&str]| {
@@ -166,8 +166,20 @@ fn features(root: &Path) -> Result<Outcome, StepError> {
         for feature in &package.features {
             check(&["--no-default-features", "--features", feature])?;
         }
+        let pairs = pairs(&package.features);
+        for pair in pairs.filter(|_| is_library(&package)) {
+            check(&["--no-default-features", "--features", &pair])?;
+        }
     }
     Ok(Outcome::Passed)
+}
+
+fn pairs(features: &[String]) -> impl Iterator<Item = String> {
+    let numbered = features.iter().enumerate();
+    numbered.flat_map(|(index, one)| {
+        let others = features.iter().skip(index + 1);
+        others.map(move |other| format!("{one},{other}"))
+    })
 }
 
 /// Names and proofs must be usable without paying for anything else.
@@ -214,7 +226,7 @@ const MOST_CRATES: usize = 25;
 /// Each library builds from what would be uploaded of it, with the others as they would be.
 fn packages(root: &Path) -> Result<Outcome, StepError> {
     let mut arguments = vec!["package".to_owned(), "--allow-dirty".to_owned()];
-    for package in libraries(root)? {
+    for package in published(root)?.filter(is_library) {
         arguments.extend(["--package".to_owned(), package.name]);
     }
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -250,9 +262,9 @@ fn published(root: &Path) -> Result<impl Iterator<Item = Package>, StepError> {
         .filter(|package| package.published))
 }
 
-/// Those of them that are made for others to build on.
-fn libraries(root: &Path) -> Result<impl Iterator<Item = Package>, StepError> {
-    Ok(published(root)?.filter(|package| package.name != "spiffe-issuer"))
+/// Whether it is made for others to build on.
+fn is_library(package: &Package) -> bool {
+    package.name != "spiffe-issuer"
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<Outcome, StepError> {
