@@ -63,6 +63,8 @@ impl Authority {
         let mut params = CertificateParams::new([DNS_NAME.to_owned()]).expect("a DNS name");
         let uri = id.as_str().try_into().expect("ASCII");
         params.subject_alt_names.push(SanType::URI(uri));
+        // Said in full, as rust-spiffe wants it.
+        params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ClientAuth,

@@ -1,7 +1,8 @@
 //! How a call is refused, in the language it was made in.
 
 use http::header::{CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use spiffe_core::authorizer::Denied;
 use spiffe_core::verify::PeerError;
 
@@ -25,20 +26,21 @@ pub(crate) enum Refusal {
 /// What was asked for, for as long as a refusal may come.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    uri: Uri,
+    // Of the URI what is told: a clone of the rest costs as much again, with each request.
+    target: Option<PathAndQuery>,
     pub(crate) grpc: bool,
 }
 
 impl Asked {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         Self {
-            uri: request.uri().clone(),
+            target: request.uri().path_and_query().cloned(),
             grpc: is_grpc(request.headers()),
         }
     }
 
     pub(crate) fn path(&self) -> &str {
-        self.uri.path()
+        self.target.as_ref().map_or("", PathAndQuery::path)
     }
 }
 

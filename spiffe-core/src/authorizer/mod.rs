@@ -113,7 +113,7 @@ impl<A: Authorizer> AuthorizerExt for A {}
 
 /// Lets this one ID pass.
 pub fn exactly(id: SpiffeId) -> impl Authorizer {
-    one_of([id])
+    Who::One(id)
 }
 
 /// Lets these IDs pass.

@@ -1,6 +1,6 @@
 //! Authorizers that look at the ID alone.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use super::{Authorizer, Denied, Expected};
 use crate::verify::Peer;
@@ -11,7 +11,8 @@ pub(super) enum Who {
     Anyone,
     Matching(IdPattern),
     MemberOf(TrustDomain),
-    OneOf(BTreeSet<SpiffeId>),
+    One(SpiffeId),
+    OneOf(HashSet<SpiffeId>),
     Within(SpiffeId),
 }
 
@@ -21,6 +22,7 @@ impl Who {
             Self::Anyone => true,
             Self::Matching(pattern) => pattern.matches(id),
             Self::MemberOf(trust_domain) => id.is_member_of(trust_domain),
+            Self::One(only) => only == id,
             Self::OneOf(ids) => ids.contains(id),
             Self::Within(prefix) => id.starts_with(prefix),
         }
@@ -41,10 +43,15 @@ impl Authorizer for Who {
             Self::Anyone => Expected::Anyone,
             Self::Matching(pattern) => Expected::Matching(pattern.clone()),
             Self::MemberOf(trust_domain) => Expected::MemberOf(trust_domain.clone()),
-            Self::OneOf(ids) => match ids.first() {
-                Some(id) if ids.len() == 1 => Expected::Id(id.clone()),
-                _ => Expected::AnyOf(ids.iter().cloned().map(Expected::Id).collect()),
-            },
+            Self::One(only) => Expected::Id(only.clone()),
+            Self::OneOf(ids) => {
+                let mut told: Vec<_> = ids.iter().collect();
+                told.sort();
+                match *told {
+                    [only] => Expected::Id(only.clone()),
+                    _ => Expected::AnyOf(told.into_iter().cloned().map(Expected::Id).collect()),
+                }
+            }
             Self::Within(prefix) => Expected::Within(prefix.clone()),
         }
     }
