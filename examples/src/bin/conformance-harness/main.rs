@@ -63,4 +63,4 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
 /// How long a token waits for the first bundles, so that it is answered within the 10 seconds that
 /// a suite waits.
-const FIRST_BUNDLES: Duration = Duration::from_secs(5);
+const FIRST_BUNDLES: Duration = Duration::from_secs(8);
