@@ -1,7 +1,9 @@
-//! What holds for any bytes, tried with what is near to good ones.
+//! What holds for any bytes, tried with what is near to good ones, and with what the fuzzer has found.
 #![cfg(feature = "federation")]
-#![expect(clippy::expect_used, reason = "a test")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
 
+#[path = "../../spiffe-core/tests/fuzzed/corpus.rs"]
+mod corpus;
 #[path = "fuzzed/mod.rs"]
 mod fuzzed;
 
@@ -47,6 +49,13 @@ fn tags_hold_what_the_fuzz_target_holds_true() {
         for near in neighbours(tags) {
             fuzzed::known(near.as_bytes());
         }
+    }
+}
+
+#[test]
+fn what_the_fuzzer_found_of_endpoints_holds() {
+    for input in corpus::inputs("bundle_endpoint") {
+        fuzzed::endpoint(&input);
     }
 }
 

@@ -6,6 +6,18 @@ use spiffe_core::TrustBundle;
 use spiffe_hyper::federation::{BundleEndpoint, EndpointUrl};
 use tower_service::Service;
 
+/// All of it: a URL and a reference, one on a line, or tags.
+pub(crate) fn endpoint(input: &[u8]) {
+    known(input);
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    let (first, second) = text.split_once('\n').unwrap_or((text, ""));
+    url(first, second);
+    // No fuzzer finds the scheme soon.
+    url(&format!("https://{first}"), second);
+}
+
 /// What is read as the URL of an endpoint is https, names a host and nobody, and reads back as the same;
 /// so is whatever a server may lead on to from there. Tells whether it was read.
 pub(crate) fn url(text: &str, reference: &str) -> bool {

@@ -35,20 +35,21 @@ impl Publication {
         now: SystemTime,
     ) -> Result<Self, WriteError> {
         let authorities = worth_publishing(from.x509_authorities());
-        let bundle = from.clone().with_x509_authorities(authorities);
+        let hint = from.refresh_hint().unwrap_or(hint);
+        let bundle = from
+            .clone()
+            .with_x509_authorities(authorities)
+            .with_refresh_hint(Some(hint));
         let (told, last) = (bundle.sequence(), last.map(|last| &last.bundle));
-        let before = last.and_then(TrustBundle::sequence);
-        let sequence = match before {
-            Some(before) if last.is_some_and(|last| same_authorities(last, &bundle)) => {
-                told.map_or(before, |told| told.max(before))
-            }
+        let is_same = last.is_some_and(|last| {
+            last.refresh_hint() == Some(hint) && same_authorities(last, &bundle)
+        });
+        let sequence = match last.and_then(TrustBundle::sequence) {
+            Some(before) if is_same => told.map_or(before, |told| told.max(before)),
             Some(before) => told.unwrap_or(seconds(now)).max(before.saturating_add(1)),
             None => told.unwrap_or(seconds(now)),
         };
-        let hint = bundle.refresh_hint().unwrap_or(hint);
-        let bundle = bundle
-            .with_sequence(Some(sequence))
-            .with_refresh_hint(Some(hint));
+        let bundle = bundle.with_sequence(Some(sequence));
         let document = bundle.to_document()?;
         Ok(Self {
             from,
@@ -141,8 +142,10 @@ mod tests {
     fn a_hint_that_is_told_counts() {
         let hint = Duration::from_secs(42);
         let bundle = TestAuthority::new("a.test").bundle();
-        let told = follow(None, bundle.with_refresh_hint(Some(hint)), 1);
+        let untold = follow(None, bundle.clone(), 1);
+        let told = follow(Some(&untold), bundle.with_refresh_hint(Some(hint)), 1);
         assert_eq!(told.bundle.refresh_hint(), Some(hint));
+        assert_eq!(number(&told), 2, "which is content, too");
     }
 
     // conformance: X509-30+ X509-30-
