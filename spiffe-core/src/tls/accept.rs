@@ -82,7 +82,8 @@ impl Acceptor {
     {
         // Before the peer is judged: a change of trust or policy meanwhile is seen by the first look.
         let began_at = self.court.moment();
-        let handshake = verdict::of(began_at, self.tls.accept(io));
+        // On the heap: it holds all of rustls, and is handed from one future to the next.
+        let handshake = verdict::of(began_at, Box::pin(self.tls.accept(io)));
         let (outcome, noted) = timeout(self.handshake_timeout, handshake)
             .await
             .map_err(|_| HandshakeError::TimedOut(self.handshake_timeout))?;

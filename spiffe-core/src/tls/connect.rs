@@ -104,7 +104,8 @@ impl Connector {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let tls = TlsConnector::from(config);
-        let handshake = verdict::of(began_at, tls.connect(self.name.clone(), io));
+        // On the heap: it holds all of rustls, and is handed from one future to the next.
+        let handshake = verdict::of(began_at, Box::pin(tls.connect(self.name.clone(), io)));
         let (outcome, noted) = timeout(self.handshake_timeout, handshake)
             .await
             .map_err(|_| HandshakeError::TimedOut(self.handshake_timeout))?;
