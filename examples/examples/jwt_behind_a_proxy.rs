@@ -67,7 +67,8 @@ async fn hello(Caller(who): Caller) -> String {
 async fn proxy(address: &str, behind: &str) -> Outcome {
     let source = X509Source::connect().await?;
     let mut listener = Listener::bind(address, source.server(anyone())).await?;
-    println!("proxy: listening on {address}");
+    let bound = listener.local_addr().ok_or("no address")?;
+    println!("proxy: listening on {bound}");
     let mut streams = JoinSet::new();
     loop {
         let mut outside = listener.accept().await?;

@@ -87,6 +87,12 @@ impl Running {
             }
         }
     }
+
+    /// Where it says that it listens.
+    async fn address(&mut self) -> String {
+        let line = self.line_with("listening on ").await;
+        line.rsplit(' ').next().unwrap().to_owned()
+    }
 }
 
 /// Where cargo puts examples. `cargo test --test run` alone does not build them.
@@ -125,6 +131,33 @@ async fn reqwest_client_is_greeted() {
         printed.contains("hello spiffe://example.org/peer"),
         "{printed}"
     );
+}
+
+#[tokio::test]
+async fn jwt_behind_a_proxy_knows_the_caller_and_not_the_proxy() {
+    let (client, proxy) = (Agent::new("/client"), Agent::new("/proxy"));
+    // Of one trust domain, they have to have one authority.
+    proxy.api.give(&client.authority, "/proxy");
+    let start = |agent: &Agent, arguments: &[&str]| {
+        let mut command = agent.command(example("jwt_behind_a_proxy"));
+        command.args(arguments);
+        command
+    };
+    let caller = "spiffe://example.org/client";
+    for (allowed, outcome) in [
+        (caller, "hello spiffe://example.org/client"),
+        ("spiffe://example.org/proxy", "403 Forbidden"),
+    ] {
+        let mut service = Running::start(start(&client, &["service", "127.0.0.1:0", allowed]));
+        let behind = service.address().await;
+        let mut before = Running::start(start(&proxy, &["proxy", "127.0.0.1:0", &behind]));
+        let uri = format!("https://{}/hello", before.address().await);
+        let mut command = start(&client, &["client", &uri, "spiffe://example.org/proxy"]);
+        let called = timeout(LIMIT, command.output()).await.unwrap().unwrap();
+        let (told, erred) = (called.stdout, called.stderr);
+        let told = String::from_utf8_lossy(&[told, erred].concat()).into_owned();
+        assert!(told.contains(outcome), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,19 @@
 //! An authorizer is asked at each handshake. For connections that last, it is asked again whenever
 //! something [`changed`]: a [`Policy`] says so by itself, and whoever writes an authorizer with a
 //! changing mind says so in its place.
+//!
+//! ```
+//! use spiffe_core::authorizer::{exactly, member_of};
+//! use spiffe_core::policy::Policy;
+//! use spiffe_core::spiffe_id;
+//!
+//! let policy = Policy::new(member_of("prod.example".parse()?));
+//! let of_the_server = policy.clone();     // goes to source.server(..)
+//! // Connections of all the others end.
+//! policy.replace(exactly(spiffe_id!("spiffe://prod.example/ops")));
+//! # drop(of_the_server);
+//! # Ok::<(), spiffe_core::IdError>(())
+//! ```
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,19 +30,6 @@ use crate::verify::Peer;
 
 /// An authorizer that can be replaced by another while it is in use. Cheap to clone; all clones are
 /// one policy.
-///
-/// ```
-/// use spiffe_core::authorizer::{exactly, member_of};
-/// use spiffe_core::policy::Policy;
-/// use spiffe_core::spiffe_id;
-///
-/// let policy = Policy::new(member_of("prod.example".parse()?));
-/// let of_the_server = policy.clone();     // goes to source.server(..)
-/// // Connections of all the others end.
-/// policy.replace(exactly(spiffe_id!("spiffe://prod.example/ops")));
-/// # drop(of_the_server);
-/// # Ok::<(), spiffe_core::IdError>(())
-/// ```
 #[derive(Clone)]
 pub struct Policy {
     now: Arc<ArcSwap<Arc<dyn Authorizer>>>,

@@ -38,6 +38,29 @@
 //!
 //! Give it to `tonic::transport::Server::layer`, `tower::ServiceBuilder::layer` or the like.
 //!
+//! # A policy that has to think
+//!
+//! ```
+//! use http::request::Parts;
+//! use spiffe_tower::{AuthorizeRequestLayer, Principal};
+//!
+//! # #[derive(Clone)] struct Database;
+//! # impl Database { async fn owner(&self, _: &str) -> Option<spiffe_core::SpiffeId> { None } }
+//! # fn example(database: Database) {
+//! let owners = AuthorizeRequestLayer::new(move |caller: &Principal, request: &Parts| {
+//!     let (caller, path) = (caller.clone(), request.uri.path().to_owned());
+//!     let database = database.clone();
+//!     async move {
+//!         match database.owner(&path).await {
+//!             Some(owner) if owner == *caller.id() => Ok(()),
+//!             _ => Err(caller.denied("the owner")),
+//!         }
+//!     }
+//! });
+//! # drop(owners);
+//! # }
+//! ```
+//!
 //! # A server behind a proxy, whose callers show a JWT-SVID
 //!
 //! ```

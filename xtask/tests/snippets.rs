@@ -2,9 +2,19 @@
 
 use std::{fs, path::Path};
 
-const PAGES: [&str; 3] = ["README.md", "docs/federation.md", "docs/rust-service.md"];
-const DOCUMENTED: [&str; 5] = [
+const PAGES: [&str; 6] = [
+    "README.md",
+    "docs/authorizers.md",
+    "docs/federation.md",
+    "docs/jwt.md",
+    "docs/rotation.md",
+    "docs/rust-service.md",
+];
+const DOCUMENTED: [&str; 8] = [
+    "spiffe-core/src/authorizer/mod.rs",
     "spiffe-core/src/lib.rs",
+    "spiffe-core/src/policy.rs",
+    "spiffe-core/src/source/mod.rs",
     "spiffe-hyper/src/lib.rs",
     "spiffe-hyper/src/federation/mod.rs",
     "spiffe-tonic/src/lib.rs",

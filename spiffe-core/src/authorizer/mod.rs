@@ -3,6 +3,24 @@
 //! An authorizer runs after verification, never instead of it. There is no default one: whoever
 //! builds a server or a client says whom to talk to.
 //!
+//! By the ID:
+//!
+//! ```
+//! use spiffe_core::authorizer::{anyone, exactly, member_of, one_of, pattern, prefix};
+//! use spiffe_core::{TrustDomain, spiffe_id};
+//!
+//! let ledger = exactly(spiffe_id!("spiffe://prod.example/ledger"));
+//! let either = one_of([spiffe_id!("spiffe://prod.example/a"), spiffe_id!("spiffe://prod.example/b")]);
+//! let bank = prefix(spiffe_id!("spiffe://prod.example/ns/bank"));
+//! let web = pattern("spiffe://prod.example/ns/*/sa/web".parse()?);
+//! let ours = member_of(TrustDomain::from_static("prod.example"));
+//! let all = anyone();                                 // whoever we have a bundle for
+//! # let _ = (ledger, either, bank, web, ours, all);
+//! # Ok::<_, spiffe_core::PatternError>(())
+//! ```
+//!
+//! By what these make together:
+//!
 //! ```
 //! use spiffe_core::authorizer::{Authorizer, AuthorizerExt, exactly, pattern};
 //! use spiffe_core::{PatternError, spiffe_id};
@@ -14,6 +32,22 @@
 //!     Ok(web.and(guest.not()).or(admin))
 //! }
 //! # policy().unwrap();
+//! ```
+//!
+//! By a function, of the ID or of the peer and its certificates:
+//!
+//! ```
+//! use spiffe_core::Peer;
+//! use spiffe_core::authorizer::{Denied, whose_id};
+//!
+//! let web_servers = whose_id(|id| id.path().ends_with("/web"));
+//! let signed_by_a_root = |peer: &Peer| match peer.certificates() {
+//!     [_leaf] => Ok(()),
+//!     _ => Err(Denied::new(peer, "signed by a root authority")),
+//! };
+//! # fn takes(_: impl spiffe_core::authorizer::Authorizer) {}
+//! # takes(web_servers);
+//! # takes(signed_by_a_root);
 //! ```
 
 mod combine;
@@ -133,14 +167,6 @@ pub fn pattern(pattern: IdPattern) -> impl Authorizer {
 }
 
 /// Lets all IDs pass that the function says yes to.
-///
-/// ```
-/// use spiffe_core::SpiffeId;
-/// use spiffe_core::authorizer::whose_id;
-///
-/// let web_servers = whose_id(|id: &SpiffeId| id.path().ends_with("/web"));
-/// # let _ = web_servers;
-/// ```
 pub fn whose_id(fits: impl Fn(&SpiffeId) -> bool + Send + Sync + 'static) -> impl Authorizer {
     Fitting(fits)
 }

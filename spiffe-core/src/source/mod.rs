@@ -7,6 +7,20 @@
 //! * [`SnapshotCell`]: whatever its owner publishes.
 //!
 //! [`IdentityView`] shows one identity of a source that has many.
+//!
+//! Whoever has to do something of their own when an identity is renewed, follows the source:
+//!
+//! ```
+//! # use spiffe_core::IdentitySource;
+//! # async fn example(source: impl IdentitySource) {
+//! let mut changes = source.subscribe();
+//! while changes.changed().await.is_ok() {
+//!     let snapshot = source.snapshot();
+//!     let ends = snapshot.svid().map(|svid| svid.not_after());
+//!     println!("generation {}, the SVID ends at {ends:?}", snapshot.generation());
+//! }
+//! # }
+//! ```
 
 #[cfg(feature = "workload-api")]
 mod builder;
