@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body;
 use spiffe_core::clock::{Clock, SystemClock};
@@ -117,7 +117,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        hide(request.headers_mut());
+        hide(request.headers_mut(), AUTHORIZATION);
         match self.judge.hear(&request) {
             Ok(Some(jwt)) => {
                 request.extensions_mut().insert(jwt);
@@ -146,7 +146,7 @@ impl Judge {
                 false => Ok(None),
             };
         };
-        if request.extensions().get::<TakenForCaller>().is_some() {
+        if TakenForCaller::Jwt.is_escaped_by(request.extensions()) {
             return Err(BearerError::Misplaced);
         }
         let snapshot = self.source.snapshot();
@@ -191,8 +191,8 @@ pub(crate) fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, BearerEr
 }
 
 /// Sees to it that nobody prints what proves who somebody is: not even who prints all headers.
-fn hide(headers: &mut HeaderMap) {
-    if let http::header::Entry::Occupied(mut values) = headers.entry(AUTHORIZATION) {
+pub(crate) fn hide(headers: &mut HeaderMap, header: HeaderName) {
+    if let http::header::Entry::Occupied(mut values) = headers.entry(header) {
         for value in values.iter_mut() {
             value.set_sensitive(true);
         }
@@ -204,7 +204,7 @@ fn hide(headers: &mut HeaderMap) {
 pub(crate) enum BearerError {
     #[error(
         "a policy about callers stands further out than the layer that verifies their tokens, and was \
-         asked about the peer of the connection: put it further in, or make it one about peers"
+         asked about somebody else: put it further in, or make it one about peers"
     )]
     Misplaced,
     #[error("there is no header `authorization`")]

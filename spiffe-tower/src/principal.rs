@@ -114,17 +114,36 @@ impl Whom {
         }
     }
 
-    /// Notes in a request who was judged, for layers further in.
+    /// Notes in a request by what proof it was judged, for layers further in.
     pub(crate) fn note(self, who: &Principal, extensions: &mut Extensions) {
-        if let (Self::Caller, Principal::Peer(_)) = (self, who) {
-            extensions.insert(TakenForCaller);
+        if self == Self::Caller {
+            extensions.insert(match who {
+                Principal::Peer(_) => TakenForCaller::Peer,
+                Principal::Jwt(_) => TakenForCaller::Jwt,
+                #[cfg(feature = "incubating-wit")]
+                Principal::Wit(_) => TakenForCaller::Wit,
+            });
         }
     }
 }
 
-/// A policy about who makes the request was asked about the peer of its connection, for there was no
-/// token then. One that is verified further in would have escaped that policy.
-#[derive(Clone, Copy)]
-pub(crate) struct TakenForCaller;
+/// By what proof somebody was taken for who makes the request, when a policy about that one was asked.
+/// A proof that counts for more, and is verified further in, would escape that policy.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TakenForCaller {
+    // In the order of `Principal::of`, the one that counts for least first.
+    Peer,
+    Jwt,
+    #[cfg(feature = "incubating-wit")]
+    Wit,
+}
+
+impl TakenForCaller {
+    /// Whether a policy was asked about somebody else than who is known by this proof.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn is_escaped_by(self, extensions: &Extensions) -> bool {
+        extensions.get::<Self>().is_some_and(|taken| *taken < self)
+    }
+}
 
 const NO_PEER: &str = "somebody with a certificate, by which alone this policy can judge";

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::HeaderName;
+use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use spiffe_core::IdentitySource;
@@ -14,9 +14,9 @@ use spiffe_core::jwt::WitSvid;
 use spiffe_core::verify::{self, JwtRules, VerifiedWit, VerifyJwtError, VerifyProofError};
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::warn;
+use tracing::{error, warn};
 
-use crate::bearer::{BearerError, bearer_token};
+use crate::bearer::{BearerError, bearer_token, hide};
 use crate::guard::{Guarded, GuardedCall};
 use crate::peer::{Connection, peer};
 use crate::principal::TakenForCaller;
@@ -121,6 +121,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        for header in [TOKEN, PROOF, AUTHORIZATION] {
+            hide(request.headers_mut(), header);
+        }
         match self.judge.hear(&request) {
             Ok(wit) => {
                 request.extensions_mut().insert(wit);
@@ -129,7 +132,13 @@ where
             Err(why) => {
                 let rpc = request.uri().path();
                 let over = peer(request.extensions()).map(|peer| peer.id().to_string());
-                warn!(rpc, over, reason = %why, "a call was refused");
+                match why {
+                    // Whoever wrote the program is to know, not who calls.
+                    WitError::Bearer(BearerError::Misplaced) => {
+                        error!(rpc, over, reason = %why, "a call was refused");
+                    }
+                    _ => warn!(rpc, over, reason = %why, "a call was refused"),
+                }
                 GuardedCall::refused(Refusal::Unauthenticated, &request)
             }
         }
@@ -151,7 +160,7 @@ impl Judge {
         if !self.behind_a_proxy && extensions.get::<Connection>().is_none() {
             return Err(WitError::PlainText);
         }
-        if extensions.get::<TakenForCaller>().is_some() {
+        if TakenForCaller::Wit.is_escaped_by(extensions) {
             return Err(BearerError::Misplaced.into());
         }
         let headers = request.headers();

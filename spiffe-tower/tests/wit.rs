@@ -7,16 +7,20 @@ use std::future::ready;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
+use spiffe_core::authorizer::anyone;
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::jwt::WitSvid;
 use spiffe_core::source::SnapshotCell;
 use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::verify::{Role, VerifiedWit, x509_peer};
 use spiffe_core::{BundleSet, IdentitySnapshot, SpiffeId, spiffe_id};
-use spiffe_tower::{Connection, InjectError, Principal, WitInjectLayer, WitVerifyLayer};
-use tower::{Layer, ServiceExt};
+use spiffe_tower::{
+    AuthorizeLayer, Connection, InjectError, JwtBearerLayer, Principal, WitInjectLayer,
+    WitVerifyLayer,
+};
+use tower::{Layer, Service, ServiceExt};
 
 type Nothing = Empty<&'static [u8]>;
 const WEB: SpiffeId = spiffe_id!("spiffe://a.test/web");
@@ -36,7 +40,11 @@ async fn a_wit_svid_is_presented_with_a_proof_over_a_secure_channel_and_believed
             assert!(request.headers()[header].is_sensitive());
         }
         *request.uri_mut() = request.uri().path().parse().unwrap();
-        let request = world.over_mtls(request);
+        let mut request = world.over_mtls(request);
+        // As they come from the wire.
+        for value in request.headers_mut().values_mut() {
+            value.set_sensitive(false);
+        }
         assert_eq!(world.hears(world.verify(), request).await, Ok(WEB), "{uri}");
     }
 }
@@ -130,6 +138,30 @@ async fn a_proof_is_for_now() {
 }
 
 #[tokio::test]
+async fn a_policy_that_a_wit_svid_would_escape_is_no_way_through() {
+    let world = World::new();
+    let jwt = format!("Bearer {}", world.ca.jwt_draft("/web", &["api"]).token());
+    let mut request = get("https://ledger/");
+    let headers = request.headers_mut();
+    headers.insert("authorization", jwt.parse().unwrap());
+    let request = world.over_mtls(world.sends(request).await.unwrap());
+    let knows_jwt = JwtBearerLayer::new(world.source(), ["api"]);
+    let judges = AuthorizeLayer::new(anyone());
+    let handler = tower::service_fn(|_: Request<Nothing>| {
+        ready(Ok::<_, Infallible>(Response::new(Nothing::new())))
+    });
+    let inner = world.verify().layer(handler);
+    let by_peer = judges.layer(inner.clone());
+    let by_jwt = knows_jwt.layer(judges.layer(inner.clone()));
+    let about_peers = judges.clone().about_peers().layer(inner);
+    let further_in = world.verify().layer(judges.layer(knows_jwt.layer(handler)));
+    assert_eq!(answer(by_peer, &request).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(answer(by_jwt, &request).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(answer(about_peers, &request).await, StatusCode::OK);
+    assert_eq!(answer(further_in, &request).await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_call_fails_rather_than_go_without_a_wit_svid() {
     let world = World::new();
     let nothing = WitInjectLayer::new(|| None);
@@ -168,10 +200,13 @@ impl World {
         move || Some(svid.clone())
     }
 
-    fn verify(&self) -> WitVerifyLayer {
+    fn source(&self) -> SnapshotCell {
         let bundles = BundleSet::from(self.ca.bundle());
-        let source = SnapshotCell::new(IdentitySnapshot::new(Vec::new(), bundles));
-        WitVerifyLayer::new(source, ["https://ledger.test", "https://ledger/"])
+        SnapshotCell::new(IdentitySnapshot::new(Vec::new(), bundles))
+    }
+
+    fn verify(&self) -> WitVerifyLayer {
+        WitVerifyLayer::new(self.source(), ["https://ledger.test", "https://ledger/"])
     }
 
     async fn sends(&self, request: Request<Nothing>) -> Result<Request<Nothing>, InjectError> {
@@ -194,6 +229,8 @@ impl World {
         request: Request<Nothing>,
     ) -> Result<SpiffeId, StatusCode> {
         let service = layer.layer(tower::service_fn(|request: Request<Nothing>| {
+            let secret = |(_, value): (&HeaderName, &HeaderValue)| value.is_sensitive();
+            assert!(request.headers().iter().all(secret), "nobody prints them");
             let extensions = request.extensions();
             let id = Principal::of(extensions).unwrap().id().clone();
             assert_eq!(extensions.get::<VerifiedWit>().unwrap().id(), &id);
@@ -206,6 +243,14 @@ impl World {
         let reached = answer.extensions().get::<SpiffeId>();
         reached.cloned().ok_or(answer.status())
     }
+}
+
+async fn answer<S, R>(service: S, request: &Request<Nothing>) -> StatusCode
+where
+    S: Service<Request<Nothing>, Response = Response<R>, Error = Infallible>,
+{
+    let answer = service.oneshot(request.clone()).await;
+    answer.unwrap().status()
 }
 
 /// What goes over the wire.
