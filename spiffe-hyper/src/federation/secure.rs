@@ -20,11 +20,11 @@ use spiffe_core::source::SnapshotCell;
 use spiffe_core::tls::ClientTls;
 use spiffe_core::{IdentitySnapshot, SpiffeId, TrustBundle};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::relationship::Trust;
 use super::{EndpointUrl, FetchError, TlsError};
+use crate::dial::dial;
 
 /// What one connection is made with.
 #[derive(Clone)]
@@ -155,7 +155,7 @@ impl Dial {
     }
 
     pub(super) fn by_tcp() -> Self {
-        Self::by(async |host: String, port| TcpStream::connect((host, port)).await)
+        Self::by(async |host: String, port| dial(&host, port).await)
     }
 
     async fn to(&self, url: &EndpointUrl) -> Result<Box<dyn Io>, FetchError> {
