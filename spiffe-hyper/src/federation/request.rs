@@ -50,7 +50,7 @@ async fn ask(
     validators: Option<&Validators>,
     limit: usize,
 ) -> Result<Answer, FetchError> {
-    let answer = sender.send_request(question(url, validators)?).await?;
+    let answer = sender.send_request(question(url, validators)).await?;
     match answer.status() {
         StatusCode::OK => {
             let validators = Validators {
@@ -67,13 +67,9 @@ async fn ask(
     }
 }
 
-fn question(
-    url: &EndpointUrl,
-    validators: Option<&Validators>,
-) -> Result<Request<Empty<Bytes>>, FetchError> {
+fn question(url: &EndpointUrl, validators: Option<&Validators>) -> Request<Empty<Bytes>> {
     let mut question = Request::new(Empty::new());
-    let not_sent = |_| FetchError::Redirect(super::UrlError::Malformed);
-    *question.uri_mut() = url.target().parse().map_err(not_sent)?;
+    *question.uri_mut() = url.target();
     let headers = question.headers_mut();
     if let Ok(host) = HeaderValue::from_str(url.authority()) {
         headers.insert(HOST, host);
@@ -87,7 +83,7 @@ fn question(
     if let Some(date) = date {
         headers.insert(IF_MODIFIED_SINCE, date);
     }
-    Ok(question)
+    question
 }
 
 /// Where a redirect leads: to an endpoint's URL, or nowhere (SPIFFE Federation section 5.2.1.4).

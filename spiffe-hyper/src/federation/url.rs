@@ -57,10 +57,9 @@ impl EndpointUrl {
     }
 
     /// Path and query as the line of a request has them.
-    pub(super) fn target(&self) -> &str {
-        self.uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str())
+    pub(super) fn target(&self) -> Uri {
+        let target = self.uri.path_and_query().cloned();
+        target.map_or(Uri::from_static("/"), Uri::from)
     }
 
     /// The URL that a reference found here stands for (RFC 3986 section 5.2), where that is the URL of
@@ -101,6 +100,10 @@ impl FromStr for EndpointUrl {
         // Before anything is told of it: it may hold a password.
         if authority.contains('@') {
             return Err(UrlError::UserInfo);
+        }
+        // Whatever else it is: of a URL there is no other spelling (RFC 3986 section 2).
+        if !text.is_ascii() {
+            return Err(UrlError::Malformed);
         }
         let uri: Uri = match authority {
             "" => return Err(UrlError::NoHost),
@@ -228,6 +231,7 @@ mod tests {
             ("https://h.test:/p", UrlError::Port),
             ("https://h..test/p", UrlError::Host),
             ("https://h.test/a b", UrlError::Malformed),
+            ("https://h.test/\u{e4}", UrlError::Malformed),
             ("https://h.test:x/p", UrlError::Port),
             ("https://h.test:65536/p", UrlError::Port),
         ] {
