@@ -497,6 +497,22 @@ async fn a_trust_domain_is_federated_with_once_and_after_the_end_not_at_all() {
     ));
 }
 
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_bundles_that_cannot_come_any_more() {
+    let world = World::new();
+    world.say(None);
+    let (source, other) = (world.start(), world.start());
+    let waits = source.clone();
+    let begun = Instant::now();
+    let (waited, ()) = tokio::join!(waits.ready(60 * MINUTE), source.shutdown());
+    assert!(matches!(waited, Err(FederationError::Shutdown)));
+    let late = waits.ready(60 * MINUTE).await;
+    assert!(matches!(late, Err(FederationError::Shutdown)));
+    assert!(begun.elapsed() < MINUTE, "{:?}", begun.elapsed());
+    let limited = other.ready(MINUTE).await;
+    assert!(matches!(limited, Err(FederationError::NotReady { .. })));
+}
+
 // conformance: FD-2+ FD-2-
 #[tokio::test(start_paused = true)]
 async fn what_a_partner_published_before_it_signed_is_believed_at_the_first_handshake() {

@@ -234,22 +234,28 @@ impl FederatedSource {
     ///
     /// # Errors
     ///
-    /// Where one is missing by then. The source goes on all the same; [`health`](Self::health) tells
-    /// what was wrong.
+    /// Where one is missing by then, or the source was shut down. It goes on otherwise;
+    /// [`health`](Self::health) tells what was wrong.
     pub async fn ready(&self, limit: Duration) -> Result<(), FederationError> {
         let shared = &self.0.shared;
         let mut turns = shared.turned.subscribe();
         let all_there = async {
             while !shared.partners().missing().is_empty() {
+                if self.tasks().is_none() {
+                    return Err(FederationError::Shutdown);
+                }
                 // The other end is ours, so it is there.
                 let _ = turns.changed().await;
             }
+            Ok(())
         };
         let missing = || FederationError::NotReady {
             waited: limit,
             missing: shared.partners().missing(),
         };
-        timeout(limit, all_there).await.map_err(|_| missing())
+        timeout(limit, all_there)
+            .await
+            .unwrap_or_else(|_| Err(missing()))
     }
 
     /// How each relationship goes, in the order of their trust domains.
