@@ -8,12 +8,11 @@ use std::task::{Context, Poll};
 
 use spiffe_core::tls::{Acceptor, PeerStream, ServerTls};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio_stream::wrappers::TcpListenerStream;
-use tokio_stream::{Stream, StreamExt};
+use tokio_stream::Stream;
 use tracing::info;
 
 use crate::handshakes::Handshakes;
-use crate::transport::{HTTP, Transport};
+use crate::transport::{HTTP, Transport, accepted};
 
 /// Listens, and hands out connections whose handshake is done.
 ///
@@ -44,13 +43,7 @@ impl Listener {
     /// Where the socket has no address.
     pub fn from_tcp(socket: TcpListener, tls: ServerTls) -> io::Result<Self> {
         let local_addr = socket.local_addr()?;
-        let connections = TcpListenerStream::new(socket).map(|accepted| {
-            accepted.inspect(|stream| {
-                // Small messages go out at once; where that cannot be set they only come later.
-                let _ = stream.set_nodelay(true);
-            })
-        });
-        let listener = Self::from_incoming(connections, tls);
+        let listener = Self::from_incoming(accepted(socket), tls);
         Ok(Self {
             local_addr: Some(local_addr),
             ..listener

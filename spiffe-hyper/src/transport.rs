@@ -1,12 +1,15 @@
 //! What carries TLS: IO that may know its addresses.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use spiffe_core::tls::PeerStream;
 use spiffe_tower::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
 
 /// IO that a connection can stand on.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -35,6 +38,16 @@ impl Transport for TcpStream {
 
 #[cfg(unix)]
 impl Transport for tokio::net::UnixStream {}
+
+/// What comes in at a socket.
+pub(crate) fn accepted(socket: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+    TcpListenerStream::new(socket).map(|accepted| {
+        accepted.inspect(|stream| {
+            // Small messages go out at once; where that cannot be set they only come later.
+            let _ = stream.set_nodelay(true);
+        })
+    })
+}
 
 /// What the requests that come over this stream are to know of it.
 #[must_use]

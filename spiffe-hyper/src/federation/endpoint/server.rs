@@ -14,13 +14,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::TcpListenerStream;
 use tracing::debug;
 
 use super::{BundleEndpoint, EndpointTls};
 use crate::handshakes::Handshakes;
 use crate::server::builder;
-use crate::transport::Transport;
+use crate::transport::{Transport, accepted};
 
 /// Serves a [`BundleEndpoint`] to whoever comes, over HTTP/1.1 and HTTP/2.
 ///
@@ -50,7 +49,7 @@ impl BundleServer {
     /// Where the socket has no address.
     pub fn from_tcp(socket: TcpListener, tls: EndpointTls) -> io::Result<Self> {
         let local_addr = Some(socket.local_addr()?);
-        let server = Self::from_incoming(TcpListenerStream::new(socket), tls);
+        let server = Self::from_incoming(accepted(socket), tls);
         Ok(Self {
             local_addr,
             ..server
