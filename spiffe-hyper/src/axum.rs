@@ -46,13 +46,15 @@ impl Caller {
     /// standing.
     fn of(parts: &Parts) -> Option<Self> {
         let extensions = &parts.extensions;
-        let told = || told(extensions).map(Connection::peer);
-        let peer = spiffe_tower::peer(extensions).or_else(told);
-        if let Some(peer) = peer {
+        let connection = extensions.get().or_else(|| told(extensions));
+        let connected = connection.map(Connection::peer);
+        // Whom a layer found behind the connection does not outlive it.
+        if let Some(peer) = connected.or_else(|| spiffe_tower::peer(extensions)) {
             peer.revalidate().ok()?;
         }
         let who = Principal::of(extensions);
-        who.or_else(|| peer.cloned().map(Principal::Peer)).map(Self)
+        who.or_else(|| connected.cloned().map(Principal::Peer))
+            .map(Self)
     }
 }
 

@@ -13,10 +13,12 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use spiffe_core::authorizer::{anyone, exactly};
+use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::testing::TestAuthority;
+use spiffe_core::verify::{Role, x509_peer};
 use spiffe_core::{SourceExt, spiffe_id};
 use spiffe_hyper::{Caller, ConnectInfo, ConnectInfoLayer, Connector, Listener, with_connections};
-use spiffe_tower::{AuthorizeLayer, JwtBearerLayer, PeerLayer};
+use spiffe_tower::{AuthorizeLayer, Connection, JwtBearerLayer, PeerLayer};
 use tower::ServiceExt;
 
 fn app() -> Router {
@@ -103,6 +105,32 @@ async fn whom_nobody_knows_is_turned_away_unless_the_handler_takes_anybody() {
         let told = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(told, body, "{path}");
     }
+}
+
+#[tokio::test]
+async fn whom_a_layer_finds_behind_a_connection_does_not_outlive_it() {
+    let ca = TestAuthority::new("a.test");
+    let server = ca.source("/server");
+    let acceptor = server.server(anyone()).acceptor();
+    let proxy = ca.source("/proxy").client(anyone()).connector();
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let (accepted, connected) = tokio::join!(acceptor.accept(near), proxy.connect(far));
+    let (accepted, connected) = (accepted.unwrap(), connected.unwrap());
+    let connection = Connection::new(accepted.peer().clone(), None, None);
+    // As from a header of the proxy: nobody judges this one again.
+    let leaf = [ca.svid("/web").leaf().der().clone()];
+    let bundles = ca.bundle().into();
+    let behind = x509_peer(&leaf, &bundles, Role::Client, SystemClock.now()).unwrap();
+    for status in [StatusCode::OK, StatusCode::UNAUTHORIZED] {
+        let request = http::Request::get("/hello")
+            .extension(connection.clone())
+            .extension(behind.clone())
+            .body(axum::body::Body::empty());
+        let answer = app().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status);
+        server.publish(TestAuthority::new("a.test").snapshot("/server"));
+    }
+    drop(connected);
 }
 
 async fn listen(ca: &TestAuthority) -> (Listener, SocketAddr) {
