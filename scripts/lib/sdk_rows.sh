@@ -94,7 +94,7 @@ start_world() {
   enter "$server" "$our_peer"
   enter "$server" "$go_peer"
   enter "$server" "$rust_spiffe_peer"
-  enter "$server" "$(realpath "${python_peer[0]}")"
+  enter "$server" "$(realpath -m "${python_peer[0]}")"
   start_agent "$agent" "$server"
   export SPIFFE_ENDPOINT_SOCKET=unix://$agent_socket
   nobody=spiffe://$trust_domain/nobody
