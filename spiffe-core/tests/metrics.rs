@@ -10,8 +10,8 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use spiffe_core::authorizer::{anyone, exactly};
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::{FileSource, JwtSource, SnapshotCell, X509Source};
-use spiffe_core::testing::{FakeWorkloadApi, TestAuthority, TestClock};
-use spiffe_core::tls::{ClientTls, PeerStream, Resumption, ServerTls, SourceExt};
+use spiffe_core::testing::{FakeWorkloadApi, Impostor, TestAuthority, TestClock};
+use spiffe_core::tls::{ClientTls, HandshakeError, PeerStream, Resumption, ServerTls, SourceExt};
 use spiffe_core::{IdentitySnapshot, IdentitySource, metrics, spiffe_id};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::Mutex;
@@ -79,6 +79,13 @@ async fn handshakes_are_counted_by_side_outcome_reason_and_trust_domain() {
     let (ours, theirs) = duplex(1024);
     drop(theirs);
     nobody.accept(ours).await.unwrap_err();
+    let server = || ca.source("/s").server(anyone());
+    for tls in [server(), server().client_auth_optional()] {
+        let (ours, theirs) = duplex(64 * 1024);
+        let (acceptor, nobody) = (tls.acceptor(), Impostor::anonymous());
+        let (accepted, _) = tokio::join!(acceptor.accept(ours), nobody.connect(theirs));
+        assert!(matches!(accepted, Err(HandshakeError::NoPeer)));
+    }
 
     let heard = Heard::by(&snapshotter);
     for (labels, count) in [
@@ -104,6 +111,10 @@ async fn handshakes_are_counted_by_side_outcome_reason_and_trust_domain() {
             "side=server outcome=failed reason=tls resumed=false trust_domain=",
             1.0,
         ),
+        (
+            "side=server outcome=refused reason=no_certificate resumed=false trust_domain=",
+            2.0,
+        ),
     ] {
         heard.is(metrics::HANDSHAKES, labels, count);
     }
@@ -111,7 +122,7 @@ async fn handshakes_are_counted_by_side_outcome_reason_and_trust_domain() {
     heard.is(
         metrics::HANDSHAKE_DURATION,
         "side=server outcome=refused",
-        2.0,
+        4.0,
     );
     let ids = heard.0.keys().filter(|key| key.contains("spiffe://"));
     assert_eq!(ids.count(), 0, "not unless asked for");

@@ -148,7 +148,7 @@ async fn an_expired_svid_is_not_presented() {
     )));
     let (accepted, _) =
         handshake(&ca.source("/s").server(anyone()), &client.client(anyone())).await;
-    assert!(matches!(accepted.unwrap_err(), HandshakeError::Failed(_)));
+    assert!(matches!(accepted.unwrap_err(), HandshakeError::NoPeer));
 }
 
 #[tokio::test]

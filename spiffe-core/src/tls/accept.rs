@@ -57,10 +57,13 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        match self.accept_any(io).await? {
-            Arrival::Peer(stream) => Ok(stream),
-            Arrival::Anonymous(_) => Err(HandshakeError::NoPeer),
-        }
+        let shake = async {
+            match self.shake(io).await? {
+                Arrival::Peer(stream) => Ok(stream),
+                Arrival::Anonymous(_) => Err(HandshakeError::NoPeer),
+            }
+        };
+        observe::handshake(Role::Server, shake, PeerStream::seen).await
     }
 
     /// Does one handshake with a client that may do without a certificate, where
@@ -90,7 +93,7 @@ impl Acceptor {
         if let Some(Err(refused)) = noted {
             return Err(refused);
         }
-        let stream = outcome.map_err(HandshakeError::Failed)?;
+        let stream = outcome.map_err(HandshakeError::of_tls)?;
         match self.court.verdict(noted, stream.get_ref().1, Role::Client) {
             Some(verdict) => {
                 let peer = verdict?;

@@ -41,6 +41,15 @@ impl From<PeerError> for HandshakeError {
 }
 
 impl HandshakeError {
+    /// What ended the handshake of a server that has judged nobody.
+    pub(super) fn of_tls(error: io::Error) -> Self {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        match cause {
+            Some(rustls::Error::NoCertificatesPresented) => Self::NoPeer,
+            _ => Self::Failed(error),
+        }
+    }
+
     /// The reason as a word, for those who count.
     pub(super) fn reason(&self) -> &'static str {
         match self {
