@@ -260,6 +260,52 @@ async fn what_was_held_is_held_after_the_next_start() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_bundle_that_cannot_be_stored_is_told_and_tried_again() {
+    let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("bundles");
+    let builder = world.builder().relationship(world.by_web());
+    let source = builder.directory(&path).start().unwrap();
+    std::fs::remove_dir(&path).unwrap();
+    source.refresh(&world.domain()).await.unwrap();
+    let health = only(&source);
+    assert!(health.held && health.last_error.is_none());
+    let why = health.store_error.unwrap();
+    assert_eq!(why.kind(), std::io::ErrorKind::NotFound);
+
+    std::fs::create_dir(&path).unwrap();
+    source.refresh(&world.domain()).await.unwrap();
+    assert!(only(&source).store_error.is_none());
+    assert!(
+        path.join("b.test.json").exists(),
+        "though nothing has changed"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_bundle_that_the_source_below_has() {
+    let world = World::new();
+    world.net.unplug("b.test");
+    let source = world.start();
+    let waiting = source.ready(MINUTE);
+    let both = || [world.ours.bundle(), world.partner.bundle()];
+    let bringing = async {
+        sleep(MINUTE / 2).await;
+        let svid = lasting(&world.ours, "/web");
+        let brought = IdentitySnapshot::new(vec![svid], both().into_iter().collect());
+        world.base.publish(brought);
+    };
+    let begun = Instant::now();
+    let (ready, ()) = tokio::join!(waiting, bringing);
+    ready.unwrap();
+    assert!(begun.elapsed() < MINUTE, "as soon as it is there");
+    assert!(!only(&source).held && only(&source).shadowed);
+
+    // Nor does its end take away what the source below believes.
+    source.end(&world.domain()).await.unwrap();
+    assert_eq!(world.held(&source), Some(world.partner.bundle()));
+}
+
 // conformance: FD-54+ FD-54-
 #[tokio::test(start_paused = true)]
 async fn connections_end_with_the_relationship_and_with_the_authority() {

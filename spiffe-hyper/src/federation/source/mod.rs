@@ -34,7 +34,8 @@ use store::Store;
 ///   never replaces.
 /// * A fetch that fails, or that brings an older bundle than there was, changes nothing, and the next
 ///   one comes at its usual time.
-/// * Where a relationship [`end`](Self::end)s, nobody of that trust domain is believed any more.
+/// * Where a relationship [`end`](Self::end)s, nobody of that trust domain is believed any more, unless
+///   the source below has its bundle.
 ///
 /// Clones share the same tasks. They end with the last of them.
 #[derive(Clone)]
@@ -69,7 +70,11 @@ impl FederatedSourceBuilder {
     }
 
     /// Keeps the bundles in this folder, so that the next start begins with what was held at the end of
-    /// this one. Nobody else may write there: what is read from it is believed.
+    /// this one. Nobody else may write there: what is read from it is believed. Where a bundle cannot be
+    /// stored, [`PartnerHealth::store_error`] says so.
+    ///
+    /// The files are read at the start and whenever a relationship begins, and whoever calls waits for
+    /// that: let it be a folder of this machine.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -120,7 +125,7 @@ impl FederatedSource {
         }
     }
 
-    /// Federates with one more trust domain from now on.
+    /// Federates with one more trust domain from now on. What was stored of it is read here.
     ///
     /// # Errors
     ///
@@ -157,6 +162,9 @@ impl FederatedSource {
 
     /// Ends the relationship with a trust domain: none of its members is believed from now on, and
     /// connections with them end (SPIFFE Federation section 6.3). What was stored of it is removed.
+    ///
+    /// Where the source below has a bundle of that trust domain itself ([`PartnerHealth::shadowed`]),
+    /// that one goes on to be believed: to end it, end it there.
     ///
     /// # Errors
     ///
@@ -229,8 +237,8 @@ impl FederatedSource {
         }
     }
 
-    /// Waits until there is a bundle of every trust domain that is federated with, but no longer than
-    /// `limit`.
+    /// Waits until there is a bundle of every trust domain that is federated with, fetched or from the
+    /// source below, but no longer than `limit`.
     ///
     /// # Errors
     ///

@@ -1,6 +1,7 @@
 //! Whom we federate with, what is held of them, and what a source shows with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -33,7 +34,10 @@ pub(super) struct Partner {
     fetched_at: Option<SystemTime>,
     next_fetch: Option<SystemTime>,
     trouble: Option<Arc<FetchError>>,
+    unstored: Option<Arc<io::Error>>,
     shadowed: bool,
+    /// Whether a source shows a bundle, this one or that of the source below.
+    shown: bool,
     /// Wakes the task that fetches; also what tells one relationship from a later one.
     pub(super) nudge: Arc<Notify>,
     pub(super) task: Option<AbortHandle>,
@@ -57,6 +61,9 @@ pub struct PartnerHealth {
     pub next_fetch: Option<SystemTime>,
     /// Why the last fetch failed, if it did.
     pub last_error: Option<Arc<FetchError>>,
+    /// Why the bundle is not in the folder that was told, if it is not: the next start would know
+    /// nothing of it. It is tried again with each fetch.
+    pub store_error: Option<Arc<io::Error>>,
     /// Whether the source below has a bundle of that trust domain itself, which stands in place of the
     /// fetched one.
     pub shadowed: bool,
@@ -81,7 +88,9 @@ impl Partners {
             fetched_at: None,
             next_fetch: None,
             trouble: None,
+            unstored: None,
             shadowed: false,
+            shown: false,
             nudge: Arc::default(),
             task: None,
             relationship,
@@ -128,6 +137,7 @@ impl Partners {
                 );
             }
             partner.shadowed = shadowed;
+            partner.shown = shadowed || partner.held.is_some();
             if let Some(held) = partner.held.as_ref().filter(|_| !shadowed) {
                 bundles.insert(domain, held.bundle());
             }
@@ -137,11 +147,9 @@ impl Partners {
         IdentitySnapshot::new(base.svids().to_vec(), all).with_crls(base.crls().to_vec())
     }
 
+    /// Whose bundle nobody has: neither we nor the source below.
     pub(super) fn missing(&self) -> Vec<TrustDomain> {
-        let missing = self
-            .by_domain
-            .iter()
-            .filter(|(_, partner)| partner.held.is_none());
+        let missing = self.by_domain.iter().filter(|(_, partner)| !partner.shown);
         missing.map(|(domain, _)| domain.clone()).collect()
     }
 
@@ -166,14 +174,13 @@ impl Partner {
         }
     }
 
-    /// A fetch is over. Tells whether another bundle is held now.
+    /// A fetch has ended. Tells whether another bundle is held now.
     pub(super) fn land(
         &mut self,
         round: &Round,
         fetched: Result<Fetched, FetchError>,
         now: SystemTime,
     ) -> bool {
-        self.done = self.begun;
         match fetched {
             Ok(fetched) if round.version == self.version => {
                 self.held = Some(fetched.held);
@@ -197,6 +204,21 @@ impl Partner {
     pub(super) fn set(&mut self, bundle: TrustBundle) {
         self.version += 1;
         self.held = Some(bundle.into());
+    }
+
+    /// All that follows on a fetch is done.
+    pub(super) fn finish(&mut self) {
+        self.done = self.begun;
+    }
+
+    /// What came of storing the bundle.
+    pub(super) fn note_stored(&mut self, stored: io::Result<()>) {
+        self.unstored = stored.err().map(Arc::new);
+    }
+
+    /// Whether the bundle should be stored and is not.
+    pub(super) fn is_unstored(&self) -> bool {
+        self.unstored.is_some()
     }
 
     pub(super) fn wait_until(&mut self, next: SystemTime) {
@@ -230,6 +252,7 @@ impl Partner {
             fetched_at: self.fetched_at,
             next_fetch: self.next_fetch,
             last_error: self.trouble.clone(),
+            store_error: self.unstored.clone(),
             shadowed: self.shadowed,
         }
     }

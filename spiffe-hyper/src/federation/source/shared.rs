@@ -44,6 +44,8 @@ impl Shared {
         changes.mark_changed();
         while changes.changed().await.is_ok() {
             self.publish(&mut self.partners());
+            // It may have brought a bundle that somebody waits for.
+            self.turned.send_replace(());
         }
     }
 
@@ -69,15 +71,18 @@ impl Shared {
                 let hint = partner.bundle().and_then(TrustBundle::refresh_hint);
                 let next = now + interval::next(hint, fastrand::f64());
                 partner.wait_until(next);
-                (replaced, next)
+                (replaced, partner.is_unstored(), next)
             });
-            let Some((replaced, next)) = landed else {
+            let Some((replaced, unstored, next)) = landed else {
                 return;
             };
             if replaced {
                 self.publish(&mut self.partners());
+            }
+            if replaced || unstored {
                 self.clone().settle(trust_domain.clone()).await;
             }
+            self.with_partner(&trust_domain, &nudge, Partner::finish);
             self.turned.send_replace(());
             tokio::select! {
                 () = self.rest(&trust_domain, &nudge, next) => {}
@@ -102,12 +107,15 @@ impl Shared {
         }
     }
 
-    /// Stores what is held now, where there is a store.
+    /// Stores what is held now, where there is a store, and notes what came of it.
     pub(super) async fn settle(self: Arc<Self>, trust_domain: TrustDomain) {
         let settled = spawn_blocking(move || {
             let held = || self.partners().get(&trust_domain)?.bundle().cloned();
             if let Some(store) = &self.store {
-                store.settle(&trust_domain, held);
+                let stored = store.settle(&trust_domain, held);
+                if let Some(partner) = self.partners().get_mut(&trust_domain) {
+                    partner.note_stored(stored);
+                }
             }
         });
         // It fails only with the runtime, and then there is nobody left to be told.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use spiffe_core::{TrustBundle, TrustDomain};
 use tracing::warn;
 
@@ -51,22 +52,33 @@ impl Store {
         &self,
         trust_domain: &TrustDomain,
         held: impl FnOnce() -> Option<TrustBundle>,
-    ) {
+    ) -> io::Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.path(trust_domain);
         let settled = match held() {
             Some(bundle) => write(&path, &bundle),
             None => remove(&path),
         };
-        if let Err(error) = settled {
+        settled.inspect_err(|error| {
             warn!(path = %path.display(), %error, "a bundle cannot be stored");
-        }
+        })
     }
 
     fn path(&self, trust_domain: &TrustDomain) -> PathBuf {
-        self.directory.join(format!("{trust_domain}.json"))
+        let name = trust_domain.as_str();
+        if name.len() <= LONGEST_NAME {
+            return self.directory.join(format!("{name}.json"));
+        }
+        let digest = digest(&SHA256, name.as_bytes());
+        let hex = digest.as_ref().iter();
+        let hex: String = hex.map(|byte| format!("{byte:02x}")).collect();
+        // No name of a trust domain has an `=`.
+        self.directory.join(format!("sha256={hex}.json"))
     }
 }
+
+/// File systems let names have 255 bytes, and the file written beside has `.json.new` at its end.
+const LONGEST_NAME: usize = 255 - ".json.new".len();
 
 /// Writes beside and renames, so that whoever reads finds the old one or the new one.
 fn write(path: &Path, bundle: &TrustBundle) -> io::Result<()> {
@@ -97,8 +109,9 @@ mod tests {
         let store = Store::open(folder.path().join("new")).unwrap();
         let (one, two) = (TestAuthority::new("a.test"), TestAuthority::new("b.test"));
         let bundle = one.bundle().with_sequence(Some(3));
-        store.settle(one.trust_domain(), || Some(bundle.clone()));
-        assert_eq!(store.load(one.trust_domain()), Some(bundle));
+        let store_bundle = || store.settle(one.trust_domain(), || Some(bundle.clone()));
+        store_bundle().unwrap();
+        assert_eq!(store.load(one.trust_domain()), Some(bundle.clone()));
         assert_eq!(store.load(two.trust_domain()), None);
         let files = fs::read_dir(&store.directory).unwrap();
         let names = files.map(|file| file.unwrap().file_name());
@@ -107,8 +120,30 @@ mod tests {
         fs::write(store.path(two.trust_domain()), "{").unwrap();
         assert_eq!(store.load(two.trust_domain()), None, "of no use, no error");
         for _ in 0..2 {
-            store.settle(one.trust_domain(), || None);
+            store.settle(one.trust_domain(), || None).unwrap();
             assert_eq!(store.load(one.trust_domain()), None);
+        }
+        fs::remove_dir_all(&store.directory).unwrap();
+        store_bundle().unwrap_err();
+    }
+
+    #[test]
+    fn a_trust_domain_of_any_length_has_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().to_owned()).unwrap();
+        for len in [1, 246, 247, 250, 251, 255] {
+            let [one, two] = ["a", "b"].map(|last| {
+                let name = "x".repeat(len - 1) + last;
+                TestAuthority::new(&name)
+            });
+            for authority in [&one, &two] {
+                let held = || Some(authority.bundle());
+                store.settle(authority.trust_domain(), held).unwrap();
+            }
+            for authority in [one, two] {
+                let loaded = store.load(authority.trust_domain());
+                assert_eq!(loaded, Some(authority.bundle()), "{len}");
+            }
         }
     }
 }
