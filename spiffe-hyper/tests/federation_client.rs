@@ -4,13 +4,12 @@
 
 mod federated;
 
-use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use federated::{Net, Tls, WebCa, document, id, redirect, self_serving, status, text, url};
+use federated::{Log, Net, Tls, WebCa, document, id, redirect, self_serving, status, text, url};
 use http::Response;
 use http_body_util::Full;
 use spiffe_core::testing::TestAuthority;
@@ -576,43 +575,4 @@ async fn an_endpoint_is_never_shown_who_we_are() {
     fetch(&net.client(&ca), &self_serving(&partner))
         .await
         .unwrap();
-}
-
-/// What is logged on this thread while it lasts.
-#[derive(Clone)]
-struct Log {
-    text: Arc<Mutex<Vec<u8>>>,
-    _guard: Arc<tracing::subscriber::DefaultGuard>,
-}
-
-impl Log {
-    fn start() -> Self {
-        let text = Arc::new(Mutex::new(Vec::new()));
-        let writer = Writer(text.clone());
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        Self {
-            text,
-            _guard: Arc::new(tracing::subscriber::set_default(subscriber)),
-        }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
-    }
-}
-
-#[derive(Clone)]
-struct Writer(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        Write::write(&mut *self.0.lock().unwrap(), bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

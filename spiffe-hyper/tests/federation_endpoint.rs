@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use federated::{MINUTE, Net, WebCa, id, self_serving, url};
+use federated::{Log, MINUTE, Net, WebCa, id, self_serving, url};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
@@ -19,6 +19,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 use spiffe_core::clock::Clock;
+use spiffe_core::source::SnapshotCell;
 use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::{BundleSet, IdentitySnapshot, TrustBundle};
 use spiffe_hyper::federation::{
@@ -556,6 +557,47 @@ async fn the_number_goes_on_growing_where_a_server_begins_anew() {
         let number = read(authority, &body).sequence().unwrap();
         assert!(number > last, "{number} after {last}");
         last = number;
+    }
+}
+
+// conformance: TB-3+ TB-3-
+#[tokio::test]
+async fn the_number_stays_above_the_last_one_also_where_the_clock_was_set_back() {
+    let (old, new) = (TestAuthority::new("a.test"), TestAuthority::new("a.test"));
+    let at = |authority: &TestAuthority, hour: u64| {
+        let bundle = authority.bundle();
+        let endpoint = BundleEndpoint::by(&url("https://a.test/"), move || Some(bundle.clone()));
+        endpoint.clock(Arc::new(TestClock::at(
+            UNIX_EPOCH + Duration::from_secs(3600 * hour),
+        )))
+    };
+    let before = at(&old, 9);
+    assert_eq!(before.sequence(), None);
+    ask(&before, get("/")).await;
+    let last = before.sequence().unwrap();
+    let after = at(&new, 1).sequence_above(last);
+    let (_, body) = ask(&after, get("/")).await;
+    assert_eq!(read(&new, &body).sequence(), Some(last + 1));
+    assert_eq!(after.clone().sequence(), Some(last + 1));
+}
+
+#[tokio::test]
+async fn that_there_is_no_bundle_is_told_once_however_often_strangers_ask() {
+    let authority = TestAuthority::new("a.test");
+    let source = Arc::new(SnapshotCell::new(IdentitySnapshot::default()));
+    let domain = authority.trust_domain().clone();
+    let endpoint = BundleEndpoint::new(&url("https://a.test/"), source.clone(), domain);
+    let log = Log::start();
+    let told = || log.text().matches("there is none").count();
+    for times in [1, 2] {
+        for _ in 0..3 {
+            let (answer, _) = ask(&endpoint.clone(), get("/")).await;
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+        assert_eq!(told(), times, "{}", log.text());
+        source.publish(authority.snapshot("/s"));
+        ask(&endpoint, get("/")).await;
+        source.publish(IdentitySnapshot::default());
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -302,3 +302,42 @@ pub(crate) fn redirect(status: u16, location: &str) -> Response<Full<Bytes>> {
 }
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+/// What is logged on this thread while it lasts.
+#[derive(Clone)]
+pub(crate) struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: Arc<tracing::subscriber::DefaultGuard>,
+}
+
+impl Log {
+    pub(crate) fn start() -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let writer = Writer(text.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        Self {
+            text,
+            _guard: Arc::new(tracing::subscriber::set_default(subscriber)),
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[derive(Clone)]
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Write::write(&mut *self.0.lock().unwrap(), bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

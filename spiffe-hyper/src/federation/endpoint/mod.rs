@@ -8,7 +8,8 @@ mod web_identity;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ use publication::Publication;
 pub struct BundleEndpoint {
     path: Arc<str>,
     hint: Duration,
+    above: Option<u64>,
     clock: Arc<dyn Clock>,
     content: Arc<Content>,
 }
@@ -56,9 +58,16 @@ pub struct BundleEndpoint {
 enum Content {
     Bundle {
         newest: Box<dyn Fn() -> Option<TrustBundle> + Send + Sync>,
-        published: Box<Mutex<Option<Publication>>>,
+        published: Box<Mutex<Published>>,
     },
     Elsewhere(HeaderValue),
+}
+
+#[derive(Default)]
+struct Published {
+    last: Option<Publication>,
+    /// Whether it is told that nothing can be published: strangers may ask as often as they like.
+    trouble_told: bool,
 }
 
 impl BundleEndpoint {
@@ -104,6 +113,7 @@ impl BundleEndpoint {
         Self {
             path: url.path().into(),
             hint: interval::UNTOLD,
+            above: None,
             clock: Arc::new(SystemClock),
             content: Arc::new(content),
         }
@@ -124,6 +134,28 @@ impl BundleEndpoint {
         self
     }
 
+    /// Begins with a number above this one, which is the last that was published before
+    /// ([`sequence`](Self::sequence)).
+    ///
+    /// The clock alone is enough as long as it never goes back. Where it was ahead, was set right and
+    /// the server began anew, others who saw the higher number would refuse the lower one as older.
+    #[must_use]
+    pub fn sequence_above(mut self, last: u64) -> Self {
+        self.above = Some(last);
+        self
+    }
+
+    /// The number of the bundle that was published last, by any clone; nothing before the first.
+    #[must_use]
+    pub fn sequence(&self) -> Option<u64> {
+        match &*self.content {
+            Content::Bundle { published, .. } => {
+                lock(published).last.as_ref().map(|last| last.sequence)
+            }
+            Content::Elsewhere(_) => None,
+        }
+    }
+
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Bytes> {
         if path != &*self.path {
             return told(StatusCode::NOT_FOUND, "there is no bundle here");
@@ -141,36 +173,41 @@ impl BundleEndpoint {
                 answer
             }
             Content::Bundle { newest, published } => {
-                // A poisoned lock still holds the last publication.
-                let mut last = published.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut published = lock(published);
                 // Looked up under the lock: an older one never follows a newer one.
                 let Some(bundle) = newest() else {
-                    warn!("a bundle was asked for and there is none");
+                    if !mem::replace(&mut published.trouble_told, true) {
+                        warn!("a bundle was asked for and there is none");
+                    }
                     return told(StatusCode::SERVICE_UNAVAILABLE, "there is no bundle yet");
                 };
-                self.publish(&mut last, bundle, headers)
+                self.publish(&mut published, bundle, headers)
             }
         }
     }
 
     fn publish(
         &self,
-        last: &mut Option<Publication>,
+        published: &mut Published,
         bundle: TrustBundle,
         headers: &HeaderMap,
     ) -> Response<Bytes> {
+        let Published { last, trouble_told } = published;
         let is_published = last.as_ref().is_some_and(|last| last.from == bundle);
         if !is_published {
             let now = self.clock.now();
-            match Publication::following(last.as_ref(), bundle, self.hint, now) {
+            match Publication::following(last.as_ref(), self.above, bundle, self.hint, now) {
                 Ok(next) => *last = Some(next),
                 Err(error) => {
-                    error!(%error, "the bundle cannot be published");
+                    if !mem::replace(trouble_told, true) {
+                        error!(%error, "the bundle cannot be published");
+                    }
                     let why = "the bundle cannot be published";
                     return told(StatusCode::INTERNAL_SERVER_ERROR, why);
                 }
             }
         }
+        *trouble_told = false;
         let Some(publication) = last else {
             return told(StatusCode::SERVICE_UNAVAILABLE, "there is no bundle yet");
         };
@@ -218,6 +255,11 @@ impl fmt::Debug for BundleEndpoint {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
+}
+
+/// A poisoned lock still holds the last publication.
+fn lock(published: &Mutex<Published>) -> MutexGuard<'_, Published> {
+    published.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn told(status: StatusCode, why: &'static str) -> Response<Bytes> {

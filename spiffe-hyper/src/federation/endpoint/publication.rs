@@ -1,8 +1,8 @@
 //! A bundle as it is published: its number, its document, its tag.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::HeaderValue;
 use spiffe_core::TrustBundle;
@@ -18,6 +18,7 @@ pub(super) struct Publication {
     pub(super) from: TrustBundle,
     /// As it is published.
     bundle: TrustBundle,
+    pub(super) sequence: u64,
     pub(super) document: Bytes,
     pub(super) entity_tag: HeaderValue,
 }
@@ -28,8 +29,10 @@ impl Publication {
     ///
     /// A number that the bundle brings along counts, unless it stays where it was though the content
     /// does not. Where it brings none, the time is one that goes on growing when a server begins anew.
+    /// The first number is higher than `above` in any case: a clock may have been set back since.
     pub(super) fn following(
         last: Option<&Self>,
+        above: Option<u64>,
         from: TrustBundle,
         hint: Duration,
         now: SystemTime,
@@ -47,13 +50,17 @@ impl Publication {
         let sequence = match last.and_then(TrustBundle::sequence) {
             Some(before) if is_same => told.map_or(before, |told| told.max(before)),
             Some(before) => told.unwrap_or(seconds(now)).max(before.saturating_add(1)),
-            None => told.unwrap_or(seconds(now)),
+            None => {
+                let least = above.map_or(0, |above| above.saturating_add(1));
+                told.unwrap_or(seconds(now)).max(least)
+            }
         };
         let bundle = bundle.with_sequence(Some(sequence));
         let document = bundle.to_document()?;
         Ok(Self {
             from,
             bundle,
+            sequence,
             entity_tag: tag(&document),
             document: document.into(),
         })
@@ -79,13 +86,16 @@ fn seconds(now: SystemTime) -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Equal documents have equal tags, whichever server gives them out.
+/// Equal documents have equal tags, whichever server gives them out, and of whichever build.
 fn tag(document: &str) -> HeaderValue {
-    let mut hasher = DefaultHasher::new();
-    document.hash(&mut hasher);
-    let tag = format!("\"{:016x}\"", hasher.finish());
-    HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""))
+    let digest = digest(&SHA256, document.as_bytes());
+    let hex = digest.as_ref().iter().take(TAG_LEN);
+    let hex: String = hex.map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::from_str(&format!("\"{hex}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
+
+/// As many bytes of a digest as tell documents apart.
+const TAG_LEN: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -96,7 +106,7 @@ mod tests {
 
     fn follow(last: Option<&Publication>, bundle: TrustBundle, now: u64) -> Publication {
         let now = UNIX_EPOCH + Duration::from_secs(now);
-        Publication::following(last, bundle, Duration::from_secs(300), now).unwrap()
+        Publication::following(last, None, bundle, Duration::from_secs(300), now).unwrap()
     }
 
     fn number(publication: &Publication) -> u64 {
@@ -136,6 +146,33 @@ mod tests {
             let bundle = two.clone().with_sequence(Some(behind));
             assert_eq!(number(&follow(Some(&told), bundle, 1000)), 8, "{behind}");
         }
+    }
+
+    #[test]
+    fn a_first_number_is_above_the_last_one_that_is_told() {
+        let bundle = TestAuthority::new("a.test").bundle();
+        for (above, told, number) in [
+            (None, None, 1000),
+            (Some(7), None, 1000),
+            (Some(5000), None, 5001),
+            (Some(5000), Some(8), 5001),
+            (Some(5000), Some(9000), 9000),
+            (Some(u64::MAX), None, u64::MAX),
+        ] {
+            let (bundle, now) = (
+                bundle.clone().with_sequence(told),
+                Duration::from_secs(1000),
+            );
+            let (hint, now) = (Duration::from_secs(300), UNIX_EPOCH + now);
+            let first = Publication::following(None, above, bundle, hint, now).unwrap();
+            assert_eq!(first.sequence, number, "{told:?} above {above:?}");
+        }
+    }
+
+    #[test]
+    fn tags_are_the_beginning_of_a_digest() {
+        // As `printf '{}' | sha256sum` has it.
+        assert_eq!(tag("{}"), "\"44136fa355b3678a1146ad16f7e8649e\"");
     }
 
     #[test]
