@@ -43,6 +43,15 @@ pub const SVID_EXPIRES: &str = "spiffe_svid_expires_timestamp_seconds";
 pub const JWT_REQUESTS: &str = "spiffe_jwt_svid_requests_total";
 /// JWT-SVIDs that were fetched. Label: `outcome` (`ok`, `failed`).
 pub const JWT_FETCHES: &str = "spiffe_jwt_svid_fetches_total";
+/// Calls that a layer of `spiffe-tower` refused, or ended. Label: `reason`: `denied` (by a policy),
+/// `ended` (the good standing of the connection's peer), `unproven` (nobody proved who calls).
+pub const CALLS_REFUSED: &str = "spiffe_calls_refused_total";
+/// Bundles that `spiffe-hyper` asked bundle endpoints for. Labels: `trust_domain` (whose bundle),
+/// `outcome` (`replaced`, `unchanged`, `refused` as older, `failed`).
+pub const BUNDLE_FETCHES: &str = "spiffe_bundle_fetches_total";
+/// When a bundle endpoint last answered with a bundle that was not refused, in seconds since 1970.
+/// Label: `trust_domain`.
+pub const BUNDLE_FETCHED: &str = "spiffe_bundle_fetched_timestamp_seconds";
 
 /// Tells the recorder what each of them means. The first source or TLS configuration does so too:
 /// call it where the recorder is set up later than that.
@@ -67,6 +76,11 @@ pub fn describe() {
         ),
         (JWT_REQUESTS, "how often a JWT-SVID was asked for"),
         (JWT_FETCHES, "JWT-SVIDs fetched from the Workload API"),
+        (CALLS_REFUSED, "calls that were refused or ended"),
+        (
+            BUNDLE_FETCHES,
+            "how often bundle endpoints of others were asked",
+        ),
     ] {
         describe_counter!(name, Unit::Count, text);
     }
@@ -95,6 +109,11 @@ pub fn describe() {
             SVID_EXPIRES,
             Unit::Seconds,
             "when the first of the SVIDs ends, since 1970",
+        ),
+        (
+            BUNDLE_FETCHED,
+            Unit::Seconds,
+            "when a bundle endpoint was last asked with success, since 1970",
         ),
     ] {
         describe_gauge!(name, unit, text);

@@ -358,7 +358,12 @@ fn each_is_described_with_its_unit() {
         for name in [metrics::SOURCE_UPDATES, metrics::SOURCE_FAILURES] {
             ::metrics::counter!(name).increment(1);
         }
-        for name in [metrics::JWT_REQUESTS, metrics::JWT_FETCHES] {
+        for name in [
+            metrics::JWT_REQUESTS,
+            metrics::JWT_FETCHES,
+            metrics::CALLS_REFUSED,
+            metrics::BUNDLE_FETCHES,
+        ] {
             ::metrics::counter!(name).increment(1);
         }
         for name in [
@@ -368,13 +373,17 @@ fn each_is_described_with_its_unit() {
         ] {
             ::metrics::gauge!(name).set(1);
         }
-        for name in [metrics::SVID_ISSUED, metrics::SVID_EXPIRES] {
+        for name in [
+            metrics::SVID_ISSUED,
+            metrics::SVID_EXPIRES,
+            metrics::BUNDLE_FETCHED,
+        ] {
             ::metrics::gauge!(name).set(1);
         }
         ::metrics::histogram!(metrics::HANDSHAKE_DURATION).record(1);
     });
     let all = recorder.snapshotter().snapshot().into_vec();
-    assert_eq!(all.len(), 13);
+    assert_eq!(all.len(), 16);
     let page = include_str!("../../docs/observability.md");
     for (key, unit, text, _) in all {
         let name = key.key().name();

@@ -123,7 +123,9 @@ impl Guard {
         let ended = self.ended.get_or_insert_with(|| Box::pin(peer.ended()));
         let why = ready!(ended.as_mut().poll(cx));
         info!(peer = %self.peer.id(), rpc = self.asked.path(), reason = %why, "a call was ended");
-        Poll::Ready(Refusal::Ended(why))
+        let refusal = Refusal::Ended(why);
+        refusal.count();
+        Poll::Ready(refusal)
     }
 }
 
@@ -177,6 +179,7 @@ impl<F> GuardedCall<F> {
     }
 
     pub(crate) fn refused<B>(refusal: Refusal, request: &Request<B>) -> Self {
+        refusal.count();
         let refusal = Some((refusal, Asked::of(request)));
         Self {
             call: State::Refused { refusal },

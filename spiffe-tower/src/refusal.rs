@@ -67,6 +67,20 @@ impl Refusal {
         response
     }
 
+    /// Counts it (feature `metrics`).
+    pub(crate) fn count(&self) {
+        #[cfg(feature = "metrics")]
+        {
+            let reason = match self {
+                Self::Denied(_) => "denied",
+                Self::Ended(_) => "ended",
+                _ => "unproven",
+            };
+            let name = spiffe_core::metrics::CALLS_REFUSED;
+            metrics::counter!(name, "reason" => reason).increment(1);
+        }
+    }
+
     /// What ends a gRPC call, whatever was answered before.
     pub(crate) fn trailers(&self, asked: &Asked) -> HeaderMap {
         let status = match self {

@@ -135,6 +135,8 @@ impl BundleClient {
         let fetched = timeout(limit, fetching).await;
         let fetched = fetched.unwrap_or(Err(FetchError::TimedOut(limit)));
         tell(relationship, held, &fetched);
+        #[cfg(feature = "metrics")]
+        super::counts::fetched(relationship.trust_domain(), &fetched, self.time().now());
         fetched
     }
 

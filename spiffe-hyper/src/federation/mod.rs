@@ -42,6 +42,8 @@
 //! ```
 
 mod client;
+#[cfg(feature = "metrics")]
+mod counts;
 mod endpoint;
 mod error;
 mod held;
