@@ -3,11 +3,11 @@
 #![expect(clippy::disallowed_methods, reason = "a task ends with its test")]
 
 use std::io::ErrorKind;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use spiffe_core::authorizer::{Denied, anyone, exactly};
+use spiffe_core::authorizer::{Authorizer, Denied, anyone, exactly};
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::policy::Policy;
 use spiffe_core::source::SnapshotCell;
@@ -94,6 +94,47 @@ async fn a_raw_stream_ends_for_reader_and_writer_when_its_peer_is_trusted_no_mor
         error.to_string().contains("does not lead to an authority"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_read_while_others_are_judged_first() {
+    let ca = TestAuthority::new("example.org");
+    let server = ca.source("/s");
+    let (refuse, slow) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(true));
+    let (entered, is_in) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let (refusing, may_go_on) = (Arc::clone(&refuse), Mutex::new(may_go_on));
+    let acceptor = server
+        .server(move |peer: &Peer| {
+            if !refusing.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            if slow.swap(false, Ordering::SeqCst) {
+                entered.send(()).unwrap();
+                may_go_on.lock().unwrap().recv().unwrap();
+            }
+            Err(Denied::id(peer.id(), exactly(CLIENT).expected()))
+        })
+        .acceptor();
+    let connector = ca.source("/c").client(anyone()).connector();
+    let mut pairs = Vec::new();
+    for _ in 0..2 {
+        let (near, far) = duplex(64 * 1024);
+        let (ours, theirs) = tokio::join!(acceptor.accept(near), connector.connect(far));
+        pairs.push((ours.unwrap(), theirs.unwrap()));
+    }
+    let ((mut stream, mut theirs), (other, _theirs)) = (pairs.remove(0), pairs.remove(0));
+    theirs.write_all(b"too late").await.unwrap();
+    theirs.flush().await.unwrap();
+
+    refuse.store(true, Ordering::SeqCst);
+    server.publish(ca.snapshot("/s"));
+    let judged = tokio::spawn(other.peer().ended());
+    tokio::task::block_in_place(|| is_in.recv().unwrap());
+    let error = stream.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    go_on.send(()).unwrap();
+    judged.await.unwrap();
 }
 
 #[tokio::test]

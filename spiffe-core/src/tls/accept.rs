@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::observe::{self, Seen};
 use super::standing::{Court, Standing};
@@ -30,7 +29,7 @@ pub struct Acceptor {
 )]
 pub enum Arrival<IO> {
     /// A client without a certificate.
-    Anonymous(TlsStream<IO>),
+    Anonymous(Box<TlsStream<IO>>),
     /// A client that proved who it is.
     Peer(PeerStream<IO>),
 }
@@ -85,15 +84,16 @@ impl Acceptor {
     {
         // Before the peer is judged: a change of trust or policy meanwhile is seen by the first look.
         let began_at = self.court.moment();
-        // On the heap: it holds all of rustls, and is handed from one future to the next.
-        let handshake = verdict::of(began_at, Box::pin(self.tls.accept(io)));
+        // On the heap, now and later: it holds all of rustls, and is handed from one to the next.
+        let accepting = Box::pin(async { Ok(Box::new(self.tls.accept(io).await?.into())) });
+        let handshake = verdict::of(began_at, accepting);
         let (outcome, noted) = timeout(self.handshake_timeout, handshake)
             .await
             .map_err(|_| HandshakeError::TimedOut(self.handshake_timeout))?;
         if let Some(Err(refused)) = noted {
             return Err(refused);
         }
-        let stream = outcome.map_err(HandshakeError::of_tls)?;
+        let stream: Box<TlsStream<IO>> = outcome.map_err(HandshakeError::of_tls)?;
         match self.court.verdict(noted, stream.get_ref().1, Role::Client) {
             Some(verdict) => {
                 let peer = verdict?;

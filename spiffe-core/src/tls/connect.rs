@@ -9,7 +9,7 @@ use rustls::client::{Resumption, Tls12Resumption};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::observe;
 use super::sessions::{ClientSessions, SessionsWith};
@@ -104,15 +104,17 @@ impl Connector {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let tls = TlsConnector::from(config);
-        // On the heap: it holds all of rustls, and is handed from one future to the next.
-        let handshake = verdict::of(began_at, Box::pin(tls.connect(self.name.clone(), io)));
+        let name = self.name.clone();
+        // On the heap, now and later: it holds all of rustls, and is handed from one to the next.
+        let connecting = Box::pin(async { Ok(Box::new(tls.connect(name, io).await?.into())) });
+        let handshake = verdict::of(began_at, connecting);
         let (outcome, noted) = timeout(self.handshake_timeout, handshake)
             .await
             .map_err(|_| HandshakeError::TimedOut(self.handshake_timeout))?;
         if let Some(Err(refused)) = noted {
             return Err(refused);
         }
-        let stream = outcome.map_err(HandshakeError::Failed)?;
+        let stream: Box<TlsStream<IO>> = outcome.map_err(HandshakeError::Failed)?;
         // A server always presents a certificate; without a verdict nothing is proven.
         let verdict = self
             .court

@@ -23,7 +23,8 @@ use crate::verify::{Ended, Peer, PeerError, Standing as _};
 /// It lasts as long as the peer is in good standing: once that ends ([`Peer::ended`]), nothing is
 /// read or written any more, but for [last words](Self::with_last_words).
 pub struct PeerStream<IO> {
-    tls: TlsStream<IO>,
+    // On the heap: so a stream is cheap to hand on.
+    tls: Box<TlsStream<IO>>,
     peer: Peer,
     standing: Arc<Standing>,
     last_words: Duration,
@@ -32,11 +33,11 @@ pub struct PeerStream<IO> {
 }
 
 impl<IO> PeerStream<IO> {
-    pub(super) fn new(tls: impl Into<TlsStream<IO>>, peer: Peer, standing: Standing) -> Self {
+    pub(super) fn new(tls: Box<TlsStream<IO>>, peer: Peer, standing: Standing) -> Self {
         let standing = Arc::new(standing);
         telemetry::connection_opened(standing.side());
         Self {
-            tls: tls.into(),
+            tls,
             end: Arc::clone(&standing).ended(),
             peer: peer.standing(Arc::clone(&standing) as _),
             standing,
@@ -128,7 +129,8 @@ impl<IO> PeerStream<IO> {
         self.ended.clone().map_or(Ok(()), |why| Err(refused(why)))
     }
 
-    /// The same for the writer, who must not take the reader's place among those to be woken.
+    /// The same at once, without waiting for a turn to judge. Nobody is woken: a writer must not
+    /// take the reader's place among those who are.
     fn is_over(&self) -> io::Result<()> {
         if let Some(why) = &self.ended {
             return Err(refused(why.clone()));
@@ -175,6 +177,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for PeerStream<IO> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.standing.is_current() {
+            self.is_over()?;
             self.poll_end(cx)?;
         }
         let read = Pin::new(&mut self.tls).poll_read(cx, buf);

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 use tokio_stream::Stream;
 use tracing::debug;
 
@@ -27,7 +27,7 @@ use crate::transport::{Transport, accepted};
 /// most.
 #[derive(Debug)]
 pub struct BundleServer<IO = TcpStream> {
-    handshakes: Handshakes<IO, TlsStream<IO>>,
+    handshakes: Handshakes<IO, Box<TlsStream<IO>>>,
     tls: EndpointTls,
     local_addr: Option<SocketAddr>,
 }
@@ -109,7 +109,7 @@ impl<IO: Transport> BundleServer<IO> {
 
 /// Serves one connection until it is over, its time is up, or the server ends.
 async fn serve_one<IO: Transport>(
-    stream: TlsStream<IO>,
+    stream: Box<TlsStream<IO>>,
     endpoint: BundleEndpoint,
     mut stopped: watch::Receiver<()>,
 ) {

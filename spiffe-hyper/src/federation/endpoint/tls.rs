@@ -11,8 +11,7 @@ use spiffe_core::IdentitySource;
 use spiffe_core::authorizer::anyone;
 use spiffe_core::tls::{Acceptor, Arrival, ServerTls};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::info;
 
 use super::web_identity::{WebIdentity, WebIdentityError};
@@ -74,7 +73,7 @@ impl EndpointTls {
     }
 
     /// Does one handshake, and tells why where it fails.
-    pub(super) async fn accept<IO: Transport>(self, io: IO) -> Option<TlsStream<IO>> {
+    pub(super) async fn accept<IO: Transport>(self, io: IO) -> Option<Box<TlsStream<IO>>> {
         let from = io.remote_addr();
         let refused = |why: &dyn std::fmt::Display| {
             info!(?from, error = %why, "no handshake at the bundle endpoint");
@@ -90,7 +89,7 @@ impl EndpointTls {
                 }
             },
             Kind::Web { acceptor, .. } => match timeout(HANDSHAKE, acceptor.accept(io)).await {
-                Ok(Ok(stream)) => Some(stream),
+                Ok(Ok(stream)) => Some(Box::new(stream.into())),
                 Ok(Err(error)) => {
                     refused(&error);
                     None
