@@ -20,6 +20,7 @@ use spiffe_core::source::SnapshotCell;
 use spiffe_core::tls::ClientTls;
 use spiffe_core::{IdentitySnapshot, SpiffeId, TrustBundle};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 
 use super::relationship::Trust;
@@ -77,8 +78,19 @@ impl Secure {
 
     /// The profile `https_web` (SPIFFE Federation section 5.2.1.4).
     async fn by_host(&self, url: &EndpointUrl, io: Box<dyn Io>) -> Result<Box<dyn Io>, FetchError> {
-        let config = self.web_config().map_err(FetchError::NoRoots)?;
-        let connector = TlsConnector::from(Arc::new(config));
+        let config = match self.roots {
+            WebRoots::Told(_) => self.web_config(),
+            // What the system believes stands in files, often many.
+            WebRoots::System => {
+                let this = self.clone();
+                spawn_blocking(move || this.web_config())
+                    .await
+                    .unwrap_or_else(|error| {
+                        Err(TlsError(rustls::Error::General(error.to_string())))
+                    })
+            }
+        };
+        let connector = TlsConnector::from(Arc::new(config.map_err(FetchError::NoRoots)?));
         let stream = connector.connect(url.server_name().clone(), io).await;
         Ok(Box::new(stream.map_err(FetchError::Web)?))
     }
