@@ -526,12 +526,14 @@ async fn nobody_stays_at_an_endpoint() {
         .unwrap()
         .with_root_certificates(store)
         .with_no_client_auth();
-    let io = dial(&net, "h.test");
-    let name = "h.test".try_into().unwrap();
-    let mut idle = TlsConnector::from(Arc::new(config))
-        .connect(name, io)
-        .await
-        .unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let connect = async || {
+        let name = "h.test".try_into().unwrap();
+        let io = dial(&net, "h.test");
+        connector.connect(name, io).await.unwrap()
+    };
+    let begun = tokio::time::Instant::now();
+    let mut idle = connect().await;
     let ended = idle.read(&mut [0; 1]).await;
     let gone = |kind| matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe);
     assert!(
@@ -540,7 +542,68 @@ async fn nobody_stays_at_an_endpoint() {
             .map_or_else(|e| gone(e.kind()), |read| *read == 0),
         "{ended:?}"
     );
-    assert!(begun.elapsed() < 2 * MINUTE);
+    assert!(begun.elapsed() < MINUTE / 3, "{:?}", begun.elapsed());
+
+    // Who goes on asking is answered for a minute.
+    let (mut busy, begun) = (connect().await, tokio::time::Instant::now());
+    let mut answer = [0; 4096];
+    loop {
+        let request = b"GET /none HTTP/1.1\r\nhost: h.test\r\n\r\n";
+        let asked = busy.write_all(request).await;
+        match busy.read(&mut answer).await {
+            Ok(read) if read > 0 && asked.is_ok() => {
+                assert!(answer.starts_with(b"HTTP/1.1 404"));
+            }
+            _ => break,
+        }
+        tokio::time::sleep(MINUTE / 12).await;
+    }
+    let lasted = begun.elapsed();
+    assert!(
+        lasted > MINUTE - MINUTE / 12 && lasted < 2 * MINUTE,
+        "{lasted:?}"
+    );
+}
+
+/// Another address of this machine is no other one everywhere.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn one_address_cannot_take_all_places() {
+    let authority = TestAuthority::new("a.test");
+    let source = authority.source("/bundles");
+    let tls = EndpointTls::https_spiffe(source.clone());
+    let server = BundleServer::bind("127.0.0.1:0", tls).await.unwrap();
+    let at = server.local_addr().unwrap();
+    let domain = authority.trust_domain().clone();
+    let endpoint = BundleEndpoint::new(&url("https://a.test/"), source, domain);
+    // Whoever does not speak TLS is told so, where there was a place for them.
+    let ask = async |from: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        let mut io = socket.connect(at).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = io.write_all(b"GET / HTTP/1.1\r\n\r\n").await;
+        let _ = io.read_to_end(&mut answer).await;
+        !answer.is_empty()
+    };
+    let asking = async {
+        assert!(ask("127.0.0.1:0").await);
+        let mut silent = Vec::new();
+        for _ in 0..100 {
+            silent.push(tokio::net::TcpStream::connect(at).await.unwrap());
+        }
+        assert!(!ask("127.0.0.1:0").await, "one too many");
+        assert!(ask("127.0.0.2:0").await, "somebody else");
+        drop(silent);
+        while !ask("127.0.0.1:0").await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let serving = server.serve(endpoint, std::future::pending());
+    tokio::select! {
+        () = serving => unreachable!("nobody told it to end"),
+        () = asking => {}
+    }
 }
 
 // conformance: TB-3+ TB-3-

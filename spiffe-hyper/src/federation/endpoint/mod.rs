@@ -1,5 +1,6 @@
 //! The bundle endpoint: a tower service, and the server of it.
 
+mod places;
 mod publication;
 mod server;
 mod tls;

@@ -6,16 +6,18 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsStream;
 use tokio_stream::Stream;
+use tower_service::Service;
 use tracing::debug;
 
+use super::places::{Place, Places};
 use super::{BundleEndpoint, EndpointTls};
 use crate::handshakes::Handshakes;
 use crate::server::builder;
@@ -23,14 +25,18 @@ use crate::transport::{Transport, accepted};
 
 /// Serves a [`BundleEndpoint`] to whoever comes, over HTTP/1.1 and HTTP/2.
 ///
-/// As anybody may come, nobody may stay: a connection lasts a minute, and there are a thousand at
-/// most.
+/// As anybody may come, nobody may stay: a connection lasts a minute, and ten seconds where nothing
+/// is asked. There are a thousand at most, and a hundred of one address of version 4 or one network
+/// (`/64`) of version 6: where a proxy stands in between, all are its own.
 #[derive(Debug)]
 pub struct BundleServer<IO = TcpStream> {
-    handshakes: Handshakes<IO, Box<TlsStream<IO>>>,
+    handshakes: Handshakes<IO, Guest<IO>>,
     tls: EndpointTls,
     local_addr: Option<SocketAddr>,
 }
+
+/// A connection, and its place.
+type Guest<IO> = (Box<TlsStream<IO>>, Place);
 
 impl BundleServer {
     /// Listens on a TCP address.
@@ -63,10 +69,18 @@ impl<IO: Transport> BundleServer<IO> {
         incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
         tls: EndpointTls,
     ) -> Self {
-        let acceptor = tls.clone();
+        let (acceptor, places) = (tls.clone(), Places::new(PER_NETWORK));
         Self {
-            handshakes: Handshakes::new(incoming, HANDSHAKES, move |io| {
-                acceptor.clone().accept(io)
+            handshakes: Handshakes::new(incoming, HANDSHAKES, move |io: IO| {
+                let (acceptor, from) = (acceptor.clone(), io.remote_addr());
+                let place = places.take(from);
+                async move {
+                    let Some(place) = place else {
+                        debug!(?from, "too many connections from one network");
+                        return None;
+                    };
+                    Some((acceptor.accept(io).await?, place))
+                }
             }),
             tls,
             local_addr: None,
@@ -94,9 +108,9 @@ impl<IO: Transport> BundleServer<IO> {
             tokio::select! {
                 () = &mut shutdown => break,
                 () = &mut fresh => break,
-                stream = handshakes.next(), if !is_full => {
-                    let Some(stream) = stream else { break };
-                    connections.spawn(serve_one(stream, endpoint.clone(), stopped.clone()));
+                guest = handshakes.next(), if !is_full => {
+                    let Some(guest) = guest else { break };
+                    connections.spawn(serve_one(guest, endpoint.clone(), stopped.clone()));
                 }
                 Some(_) = connections.join_next() => {}
             }
@@ -107,20 +121,25 @@ impl<IO: Transport> BundleServer<IO> {
     }
 }
 
-/// Serves one connection until it is over, its time is up, or the server ends.
+/// Serves one connection until it is over, nothing is asked, its time is up, or the server ends.
 async fn serve_one<IO: Transport>(
-    stream: Box<TlsStream<IO>>,
+    (stream, _place): Guest<IO>,
     endpoint: BundleEndpoint,
     mut stopped: watch::Receiver<()>,
 ) {
     let builder = builder();
-    let service = TowerToHyperService::new(endpoint);
+    let asked = Notify::new();
+    let service = service_fn(|request| {
+        asked.notify_one();
+        endpoint.clone().call(request)
+    });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let served = tokio::select! {
         over = &mut connection => Ok(over),
         // Nothing is ever sent: this is the end of the sender.
         _ = stopped.changed() => Err(()),
+        () = silence(&asked) => Err(()),
         () = sleep(LIFETIME) => Err(()),
     };
     let served = match served {
@@ -135,11 +154,20 @@ async fn serve_one<IO: Transport>(
     }
 }
 
+/// Waits until nothing has been asked for a while.
+async fn silence(asked: &Notify) {
+    while timeout(SILENCE, asked.notified()).await.is_ok() {}
+}
+
 /// How many handshakes are carried on at a time.
 const HANDSHAKES: usize = 256;
 /// How many connections there are at a time.
 const CONNECTIONS: usize = 1000;
+/// How many of them and of the handshakes one network may have.
+const PER_NETWORK: usize = 100;
 /// How long a connection lasts.
 const LIFETIME: Duration = Duration::from_secs(60);
+/// How long a connection lasts on which nothing is asked.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long an answer goes on that has begun by then.
 const LAST_WORDS: Duration = Duration::from_secs(5);
