@@ -74,7 +74,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
     }
 }
 
-/// Nobody has proven who is calling, or it does not hold any more: 401.
+/// Nobody has proven who is calling, or it does not hold any more: 403. A 401 would have to name a
+/// scheme that helps (RFC 9110 section 15.5.2), and there is none for certificates.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the caller has not proven who it is")]
 #[non_exhaustive]
@@ -82,7 +83,7 @@ pub struct NoCaller;
 
 impl IntoResponse for NoCaller {
     fn into_response(self) -> Response {
-        (StatusCode::UNAUTHORIZED, self.to_string()).into_response()
+        (StatusCode::FORBIDDEN, self.to_string()).into_response()
     }
 }
 

@@ -94,7 +94,7 @@ async fn whom_nobody_knows_is_turned_away_unless_the_handler_takes_anybody() {
     for (path, status, body) in [
         (
             "/hello",
-            StatusCode::UNAUTHORIZED,
+            StatusCode::FORBIDDEN,
             "the caller has not proven who it is",
         ),
         ("/maybe", StatusCode::OK, "false"),
@@ -121,7 +121,7 @@ async fn whom_a_layer_finds_behind_a_connection_does_not_outlive_it() {
     let leaf = [ca.svid("/web").leaf().der().clone()];
     let bundles = ca.bundle().into();
     let behind = x509_peer(&leaf, &bundles, Role::Client, SystemClock.now()).unwrap();
-    for status in [StatusCode::OK, StatusCode::UNAUTHORIZED] {
+    for status in [StatusCode::OK, StatusCode::FORBIDDEN] {
         let request = http::Request::get("/hello")
             .extension(connection.clone())
             .extension(behind.clone())

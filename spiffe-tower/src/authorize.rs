@@ -91,7 +91,9 @@ impl<S> Layer<S> for AuthorizeLayer {
 /// A service that only those reach whom an [`AuthorizeLayer`] lets pass.
 ///
 /// Denial is answered in the language of the request. gRPC: status 7, `PERMISSION_DENIED`, or 16,
-/// `UNAUTHENTICATED`, where nobody proved who they are. Plain HTTP: 403 or 401.
+/// `UNAUTHENTICATED`, where nobody proved who they are. Plain HTTP: 403, also where nobody did, for 401
+/// has to name a scheme that would help and there is none for certificates (RFC 9110 section 15.5.2);
+/// 401 where a `JwtBearerLayer` would have taken a token.
 ///
 /// A connection may outlive the good standing of its peer. Then the next call on it is denied, and
 /// one that goes on already ends in the same way.

@@ -122,12 +122,18 @@ where
             Ok(Some(jwt)) => {
                 request.extensions_mut().insert(jwt);
             }
-            Ok(None) => {}
+            Ok(None) => {
+                request.extensions_mut().insert(TokenWelcome);
+            }
             Err(why) => return GuardedCall::refused(why.refusal(&request), &request),
         }
         GuardedCall::passed(self.inner.call(request), None)
     }
 }
+
+/// Stands in requests that might have brought a token, for whoever refuses them further in.
+#[derive(Clone, Copy)]
+pub(crate) struct TokenWelcome;
 
 #[derive(Clone)]
 struct Judge {
@@ -232,12 +238,11 @@ impl BearerError {
             }
             _ => warn!(rpc, over, reason = %self, "a call was refused"),
         }
-        let challenge = match self {
-            Self::Missing => "Bearer",
-            _ => "Bearer error=\"invalid_token\"",
-        };
-        Refusal::Token {
-            challenge: HeaderValue::from_static(challenge),
+        match self {
+            Self::Missing => Refusal::no_token(),
+            _ => Refusal::Token {
+                challenge: HeaderValue::from_static("Bearer error=\"invalid_token\""),
+            },
         }
     }
 }

@@ -15,6 +15,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{info, warn};
 
+#[cfg(feature = "jwt")]
+use crate::bearer::TokenWelcome;
 use crate::peer::{Connection, peer};
 use crate::principal::Principal;
 use crate::refusal::{Asked, Refusal};
@@ -90,7 +92,7 @@ impl Guard {
     /// has to be in good standing, whatever token it brings.
     pub(crate) fn of_caller<B>(request: &Request<B>) -> Result<(Principal, Option<Self>), Refusal> {
         let extensions = request.extensions();
-        let who = Principal::of(extensions).ok_or_else(|| nobody(request))?;
+        let who = Principal::of(extensions).ok_or_else(|| no_caller(request))?;
         let guard = match at_the_other_end(extensions) {
             Some(peer) => Some(Self::watching(peer, request)?),
             None => None,
@@ -139,6 +141,16 @@ fn nobody<B>(request: &Request<B>) -> Refusal {
     let rpc = request.uri().path();
     warn!(rpc, "a call was refused: nobody proved who is calling");
     Refusal::Unauthenticated
+}
+
+/// As [`nobody`], where a token may make up for the missing peer.
+fn no_caller<B>(request: &Request<B>) -> Refusal {
+    let refusal = nobody(request);
+    #[cfg(feature = "jwt")]
+    if request.extensions().get::<TokenWelcome>().is_some() {
+        return Refusal::no_token();
+    }
+    refusal
 }
 
 impl fmt::Debug for Guard {

@@ -19,7 +19,7 @@ pub(crate) enum Refusal {
         /// What plain HTTP asks for (RFC 6750 section 3).
         challenge: HeaderValue,
     },
-    /// Nobody proved who is calling.
+    /// Nobody proved who is calling, and no header could tell how to.
     Unauthenticated,
 }
 
@@ -45,16 +45,24 @@ impl Asked {
 }
 
 impl Refusal {
+    /// A token would have been taken.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn no_token() -> Self {
+        Self::Token {
+            challenge: HeaderValue::from_static("Bearer"),
+        }
+    }
+
     /// What the peer is told: its own name and what it asked for, not what we expected.
     pub(crate) fn answer<R>(&self, asked: &Asked, empty: R) -> Response<R> {
         let mut response = Response::new(empty);
         if !asked.grpc {
-            *response.status_mut() = match self {
-                Self::Denied(_) | Self::Ended(PeerError::Denied(_)) => StatusCode::FORBIDDEN,
-                _ => StatusCode::UNAUTHORIZED,
-            };
+            // 401 has to name a scheme that would help (RFC 9110 section 15.5.2), and there is none
+            // for certificates.
+            *response.status_mut() = StatusCode::FORBIDDEN;
             #[cfg(feature = "jwt")]
             if let Self::Token { challenge } = self {
+                *response.status_mut() = StatusCode::UNAUTHORIZED;
                 let headers = response.headers_mut();
                 headers.insert(http::header::WWW_AUTHENTICATE, challenge.clone());
             }

@@ -26,6 +26,9 @@ use crate::refusal::Refusal;
 /// [`VerifiedWit`], into the extensions of the request: [`Principal::of`](crate::Principal::of) finds
 /// it.
 ///
+/// Everybody else is refused: 403, for 401 has to name a scheme of HTTP authentication and there is none
+/// for these headers, or status 16, `UNAUTHENTICATED`, in gRPC.
+///
 /// A token without a proof is refused, and so is one in `Authorization`. Where an OAuth access token
 /// stands there, the proof must bind it. Both need a secure channel (WIT-SVID section 7.3), so only
 /// requests that came over mutual TLS are heard, unless [`behind_a_proxy`](Self::behind_a_proxy) says

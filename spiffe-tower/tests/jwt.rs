@@ -222,7 +222,7 @@ async fn behind_a_proxy_caller_and_peer_stay_two() {
     // No token makes a peer.
     let answer = world.layer().layer(PeerLayer::new().layer(world.service()));
     let answer = answer.oneshot(bears(&world.token())).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn no_token_makes_up_for_a_connection_that_lost_its_standing() {
     let proxy = stream.unwrap().peer().clone();
     let policy = AuthorizeLayer::new(exactly(WEB)).layer(world.service());
     let service = world.layer().layer(policy);
-    for status in [StatusCode::OK, StatusCode::UNAUTHORIZED] {
+    for status in [StatusCode::OK, StatusCode::FORBIDDEN] {
         let request = over(proxy.clone(), bears(&world.token()));
         let answer = service.clone().oneshot(request).await.unwrap();
         assert_eq!(answer.status(), status);
@@ -288,6 +288,30 @@ async fn where_a_token_is_optional_the_peer_is_the_caller_without_one() {
     for (request, expected) in cases {
         assert_eq!(world.reaches(&layer, request).await, expected);
     }
+}
+
+// RFC 9110 section 15.5.2: a 401 names a scheme that would help.
+#[tokio::test]
+async fn whom_a_token_would_help_is_told_so_and_nobody_else() {
+    let world = World::new();
+    let layer = world.layer().optional();
+    let about_callers = AuthorizeLayer::new(anyone());
+    let answer = layer.layer(about_callers.layer(world.service()));
+    let answer = answer.oneshot(asks("a/b")).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+    let refused = layer.layer(AuthorizeLayer::new(anyone()).layer(world.service()));
+    let refused = refused.oneshot(asks("application/grpc")).await.unwrap();
+    assert_eq!(refused.headers()["grpc-status"], "16");
+
+    let about_peers = AuthorizeLayer::new(anyone()).about_peers();
+    let answer = layer.layer(about_peers.layer(world.service()));
+    let answer = answer.oneshot(asks("a/b")).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN, "no token is a peer");
+    assert!(!answer.headers().contains_key("www-authenticate"));
+    let by_nobody = AuthorizeLayer::new(anyone()).layer(world.service());
+    let answer = by_nobody.oneshot(asks("a/b")).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
 }
 
 // security.md S10: tokens that failed validation were logged whole.

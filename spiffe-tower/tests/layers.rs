@@ -72,7 +72,7 @@ async fn without_a_peer_nobody_is_authenticated_whatever_the_policy() {
     let answer = service.clone().oneshot(grpc("/pkg.Svc/Call", None)).await;
     assert_eq!(answer.unwrap().headers()["grpc-status"], "16");
     let answer = service.oneshot(request("/", None)).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     assert_eq!(reached.load(Ordering::SeqCst), 0);
 }
 
@@ -127,7 +127,7 @@ async fn who_decides_about_a_request_may_take_time_and_sees_it() {
     for (path, caller, status) in [
         ("/open", Some("/web"), StatusCode::OK),
         ("/shut", Some("/web"), StatusCode::FORBIDDEN),
-        ("/open", None, StatusCode::UNAUTHORIZED),
+        ("/open", None, StatusCode::FORBIDDEN),
         ("/open", Some("/web"), StatusCode::OK),
     ] {
         service.ready().await.unwrap();

@@ -31,7 +31,7 @@ async fn the_next_request_is_refused_where_the_authority_was_removed() {
             StatusCode::OK,
             Some("16"),
         ),
-        ("text/plain", StatusCode::OK, StatusCode::UNAUTHORIZED, None),
+        ("text/plain", StatusCode::OK, StatusCode::FORBIDDEN, None),
     ] {
         let caller = Caller::new().await;
         let answer = service.clone().oneshot(caller.asks(content_type)).await;
@@ -75,7 +75,7 @@ async fn a_peer_is_asked_for_before_any_service() {
     let answer = PeerLayer::new()
         .layer(greeter())
         .oneshot(Request::new(Nothing::new()));
-    assert_eq!(answer.await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.await.unwrap().status(), StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]

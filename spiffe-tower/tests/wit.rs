@@ -63,7 +63,7 @@ async fn plain_text_is_refused_by_both_sides_unless_they_are_told() {
 
     let request = || world.sends(get("https://ledger/"));
     let heard = world.hears(world.verify(), request().await.unwrap()).await;
-    assert_eq!(heard, Err(StatusCode::UNAUTHORIZED));
+    assert_eq!(heard, Err(StatusCode::FORBIDDEN));
     let told = world.verify().behind_a_proxy();
     let heard = world.hears(told, request().await.unwrap()).await;
     assert_eq!(heard, Ok(WEB));
@@ -105,7 +105,7 @@ async fn without_both_headers_and_a_fitting_proof_nobody_is_known() {
     cases.push(("the proof does not bind the access token", unbound));
     for (what, request) in cases {
         let heard = world.hears(world.verify(), world.over_mtls(request)).await;
-        assert_eq!(heard, Err(StatusCode::UNAUTHORIZED), "{what}");
+        assert_eq!(heard, Err(StatusCode::FORBIDDEN), "{what}");
     }
     let heard = world.hears(world.verify(), world.over_mtls(good)).await;
     assert_eq!(heard, Ok(WEB));
@@ -122,7 +122,7 @@ async fn an_access_token_beside_it_is_bound() {
     let headers = request.headers_mut();
     headers.insert("authorization", "Bearer other".parse().unwrap());
     let heard = world.hears(world.verify(), request).await;
-    assert_eq!(heard, Err(StatusCode::UNAUTHORIZED));
+    assert_eq!(heard, Err(StatusCode::FORBIDDEN));
 }
 
 // conformance: WIT-30+ WIT-30-
@@ -130,7 +130,7 @@ async fn an_access_token_beside_it_is_bound() {
 async fn a_proof_is_for_now() {
     let world = World::new();
     let request = world.over_mtls(world.sends(get("https://ledger/")).await.unwrap());
-    for (seconds, heard) in [(50, Ok(WEB)), (70, Err(StatusCode::UNAUTHORIZED))] {
+    for (seconds, heard) in [(50, Ok(WEB)), (70, Err(StatusCode::FORBIDDEN))] {
         let later = SystemClock.now() + Duration::from_secs(seconds);
         let layer = world.verify().clock(Arc::new(TestClock::at(later)));
         assert_eq!(world.hears(layer, request.clone()).await, heard);
@@ -155,8 +155,8 @@ async fn a_policy_that_a_wit_svid_would_escape_is_no_way_through() {
     let by_jwt = knows_jwt.layer(judges.layer(inner.clone()));
     let about_peers = judges.clone().about_peers().layer(inner);
     let further_in = world.verify().layer(judges.layer(knows_jwt.layer(handler)));
-    assert_eq!(answer(by_peer, &request).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(answer(by_jwt, &request).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(answer(by_peer, &request).await, StatusCode::FORBIDDEN);
+    assert_eq!(answer(by_jwt, &request).await, StatusCode::FORBIDDEN);
     assert_eq!(answer(about_peers, &request).await, StatusCode::OK);
     assert_eq!(answer(further_in, &request).await, StatusCode::OK);
 }
