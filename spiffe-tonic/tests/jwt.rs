@@ -118,7 +118,7 @@ impl World {
     }
 
     fn layer(&self, audience: &str) -> JwtInjectLayer {
-        JwtInjectLayer::new(self.source.clone(), audience).to(self.uri.clone())
+        JwtInjectLayer::new(self.source.clone(), audience).to(self.uri.to_string().parse().unwrap())
     }
 
     async fn channel(&self) -> Channel {

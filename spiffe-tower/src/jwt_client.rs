@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::Request;
 use http::header::AUTHORIZATION;
-use http::{Request, Uri};
 use spiffe_core::{JwtSource, SpiffeId};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::inject::{InjectError, secret, vacant};
+use crate::origin::Origin;
 use crate::target::Target;
 
 /// Puts a JWT-SVID into each request: `Authorization: Bearer`.
@@ -68,7 +69,7 @@ impl JwtInjectLayer {
     /// Sends tokens to this place only, `https://ledger.prod.example`: calls to others fail. Requests
     /// that do not say where they go, as those of tonic, are taken to go there.
     #[must_use]
-    pub fn to(mut self, origin: Uri) -> Self {
+    pub fn to(mut self, origin: Origin) -> Self {
         self.target.origin = Some(origin);
         self
     }

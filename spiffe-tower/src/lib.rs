@@ -91,13 +91,14 @@
 //! use spiffe_core::JwtSource;
 //! use spiffe_tower::JwtInjectLayer;
 //! # use tower::ServiceBuilder;
-//! # fn example(source: JwtSource, channel: impl Clone) {
+//! # fn example(source: JwtSource, channel: impl Clone) -> Result<(), spiffe_tower::OriginError> {
 //!
-//! let ledger = http::Uri::from_static("https://ledger.prod.example");
+//! let ledger = "https://ledger.prod.example".parse()?;
 //! let channel = ServiceBuilder::new()
 //!     .layer(JwtInjectLayer::new(source, "ledger").to(ledger))
 //!     .service(channel);                     // a channel of tonic, a client of hyper
 //! # drop(channel);
+//! # Ok(())
 //! # } }
 //! ```
 //!
@@ -130,6 +131,7 @@
 //! | `jwt` | `JwtBearerLayer`: servers that know callers by JWT-SVIDs |
 //! | `jwt-client` | `JwtInjectLayer`: clients that send JWT-SVIDs from the Workload API |
 //! | `incubating-wit` | `WitVerifyLayer` and `WitInjectLayer`, the same for WIT-SVIDs, which the standard calls incubating: they may change with it |
+//! | `metrics` | the counts and gauges of `spiffe_core::metrics` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod authorize;
@@ -140,6 +142,8 @@ mod guard;
 mod inject;
 #[cfg(feature = "jwt-client")]
 mod jwt_client;
+#[cfg(any(feature = "incubating-wit", feature = "jwt-client"))]
+mod origin;
 mod peer;
 mod principal;
 mod refusal;
@@ -159,6 +163,8 @@ pub use guard::{Guarded, GuardedCall, PeerLayer, Proven};
 pub use inject::InjectError;
 #[cfg(feature = "jwt-client")]
 pub use jwt_client::{JwtInject, JwtInjectLayer};
+#[cfg(any(feature = "incubating-wit", feature = "jwt-client"))]
+pub use origin::{Origin, OriginError};
 pub use peer::{Connection, peer};
 pub use principal::{Principal, spiffe_id};
 pub use request::{AuthorizeRequest, AuthorizeRequestLayer, AuthorizedRequests};

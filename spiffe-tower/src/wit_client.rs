@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Uri};
+use http::Request;
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::jwt::WitSvid;
 use tower_layer::Layer;
@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use crate::bearer::bearer_token;
 use crate::inject::{InjectError, secret, vacant};
+use crate::origin::Origin;
 use crate::target::Target;
 use crate::wit::{PROOF, TOKEN};
 
@@ -46,7 +47,7 @@ impl WitInjectLayer {
     /// Presents it in this place only, `https://ledger.prod.example`: calls to others fail. Requests
     /// that do not say where they go, as those of tonic, are taken to go there.
     #[must_use]
-    pub fn to(mut self, origin: Uri) -> Self {
+    pub fn to(mut self, origin: Origin) -> Self {
         self.target.origin = Some(origin);
         self
     }

@@ -7,7 +7,7 @@ use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use http_body_util::Empty;
 use spiffe_core::source::{JwtSource, JwtSourceError};
 use spiffe_core::testing::{FakeWorkloadApi, Rpc, TestAuthority};
@@ -61,7 +61,7 @@ async fn who_calls_at_once_fetches_once() {
 #[tokio::test(start_paused = true)]
 async fn a_call_fails_rather_than_go_without_a_token_or_to_the_wrong_place() {
     let world = World::new().await;
-    let ledger = || world.layer().to(Uri::from_static("https://ledger"));
+    let ledger = || world.layer().to("https://ledger".parse().unwrap());
     let mut own = get("https://ledger/");
     let headers = own.headers_mut();
     headers.insert("authorization", "Bearer mine".parse().unwrap());
@@ -127,7 +127,7 @@ async fn a_redirection_does_not_take_the_token_elsewhere() {
     let elsewhere = Wire::redirecting("https://evil.example/");
     let mut client = world
         .layer()
-        .to(Uri::from_static("https://ledger"))
+        .to("https://ledger".parse().unwrap())
         .layer(elsewhere.clone());
     let answer = client.ready().await.unwrap();
     let answer = answer.call(get("https://ledger/")).await.unwrap();

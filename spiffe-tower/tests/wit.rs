@@ -7,7 +7,7 @@ use std::future::ready;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Empty;
 use spiffe_core::authorizer::anyone;
 use spiffe_core::clock::{Clock, SystemClock};
@@ -210,7 +210,7 @@ impl World {
     }
 
     async fn sends(&self, request: Request<Nothing>) -> Result<Request<Nothing>, InjectError> {
-        let layer = WitInjectLayer::new(self.svid()).to(Uri::from_static("https://ledger"));
+        let layer = WitInjectLayer::new(self.svid()).to("https://ledger".parse().unwrap());
         send(&layer, request).await
     }
 
