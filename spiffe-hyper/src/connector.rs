@@ -73,6 +73,10 @@ impl Connector {
     ///
     /// hyper's pool knows connections by scheme and authority, so let nothing else of the URI decide.
     ///
+    /// It is asked for each connection anew, so no session is
+    /// [resumed](spiffe_core::tls::Resumption), whatever the configuration says: sessions belong to
+    /// the configuration that they began with.
+    ///
     /// ```
     /// # use spiffe_core::{IdentitySource, SourceExt, SpiffeId, TrustDomain};
     /// # use spiffe_core::authorizer::one_of;
@@ -125,10 +129,14 @@ impl Connector {
     ///
     /// Where the address is none, nobody answers there, or who answers is not the one.
     pub async fn connect(&self, address: &str) -> Result<PeerStream<TcpStream>, ConnectError> {
+        // Before anything is told of it: it may hold a password.
+        if address.contains('@') {
+            return Err(ConnectError::UserInfo);
+        }
         let unusable = || ConnectError::Address(address.to_owned());
         let authority: Authority = address.parse().map_err(|_| unusable())?;
         let (host, port) = (authority.host(), authority.port_u16());
-        if host.is_empty() || port.is_none() || address.contains('@') {
+        if host.is_empty() || port.is_none() {
             return Err(unusable());
         }
         let uri = Uri::from(authority);
@@ -324,4 +332,7 @@ pub enum ConnectError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is a user or a password in the address.
+    #[error("the address holds user information before an `@`; it should look like host:port")]
+    UserInfo,
 }

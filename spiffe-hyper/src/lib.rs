@@ -125,6 +125,14 @@
 //! With the feature `federation`, `federation::FederatedSource` adds the bundles of other trust domains
 //! to a source, fetched from their bundle endpoints again and again, and `federation::BundleEndpoint`
 //! publishes our own.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `axum` | `Caller` for axum's handlers, and a listener for `axum::serve` |
+//! | `federation` | `federation`: bundles of other trust domains from their endpoints, and an endpoint of our own |
+//! | `metrics` | counts of fetched bundles and refused calls, beside all that `spiffe_core::metrics` lists |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "axum")]

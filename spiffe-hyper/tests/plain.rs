@@ -106,7 +106,6 @@ async fn why_there_is_no_stream_is_told() {
         "db:http",
         "db:99999",
         "db:1/x",
-        "me@db:1",
         "https://db:1",
     ] {
         let why = connector.connect(address).await.unwrap_err();
@@ -116,6 +115,11 @@ async fn why_there_is_no_stream_is_told() {
         );
         let told = format!("{address:?} is no address; it should look like host:port");
         assert_eq!(why.to_string(), told);
+    }
+    for address in ["me@db:1", "me:secret@db:1", "me:secret@", "@"] {
+        let why = connector.connect(address).await.unwrap_err();
+        assert!(matches!(why, ConnectError::UserInfo), "{address}: {why}");
+        assert!(!format!("{why} {why:?}").contains("secret"));
     }
 
     // A port that was free a moment ago.

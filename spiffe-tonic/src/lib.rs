@@ -52,6 +52,12 @@
 //!
 //! The [`Channel`] moves to a new connection whenever an identity is renewed, and no call fails for
 //! it.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `metrics` | counts of refused calls, beside all that `spiffe_core::metrics` lists |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod call;

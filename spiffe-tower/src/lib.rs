@@ -131,7 +131,7 @@
 //! | `jwt` | `JwtBearerLayer`: servers that know callers by JWT-SVIDs |
 //! | `jwt-client` | `JwtInjectLayer`: clients that send JWT-SVIDs from the Workload API |
 //! | `incubating-wit` | `WitVerifyLayer` and `WitInjectLayer`, the same for WIT-SVIDs, which the standard calls incubating: they may change with it |
-//! | `metrics` | the counts and gauges of `spiffe_core::metrics` |
+//! | `metrics` | counts of refused calls, beside all that `spiffe_core::metrics` lists |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod authorize;

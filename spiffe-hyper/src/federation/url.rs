@@ -44,8 +44,7 @@ impl EndpointUrl {
     }
 
     /// The name that the certificate of the server bears in the profile `https_web`.
-    #[must_use]
-    pub fn server_name(&self) -> &ServerName<'static> {
+    pub(super) fn server_name(&self) -> &ServerName<'static> {
         &self.name
     }
 
