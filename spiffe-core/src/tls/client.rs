@@ -6,8 +6,6 @@ use std::time::Duration;
 
 #[cfg(feature = "rustls-0_23")]
 use rustls::crypto::CryptoProvider;
-#[cfg(feature = "rustls-0_23")]
-use rustls::version::TLS13;
 use rustls_pki_types::{DnsName, InvalidDnsNameError, ServerName};
 
 use super::config::{ClockTime, Side, with_tls13};
@@ -84,9 +82,7 @@ impl ClientTls {
     /// Where the provider has none.
     #[cfg(feature = "rustls-0_23")]
     pub fn crypto_provider(mut self, provider: Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
-        rustls::ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&TLS13])?;
-        self.side.provider = provider;
+        self.side.use_provider(provider)?;
         Ok(self)
     }
 

@@ -73,6 +73,18 @@ impl Side {
         }
     }
 
+    /// Takes another provider, if that has TLS 1.3: so [`with_tls13`] holds.
+    #[cfg(feature = "rustls-0_23")]
+    pub(super) fn use_provider(
+        &mut self,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<(), rustls::Error> {
+        rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13])?;
+        self.provider = provider;
+        Ok(())
+    }
+
     pub(super) fn judge(court: Arc<Court>, peer: Role, mandatory: bool) -> Arc<Judge> {
         Arc::new(Judge {
             court,
