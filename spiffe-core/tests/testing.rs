@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use spiffe_core::authorizer::anyone;
 use spiffe_core::clock::{Clock, SystemClock};
@@ -120,6 +120,45 @@ async fn the_api_is_as_slow_as_it_is_told() {
     client.fetch_x509().await.unwrap();
     client.fetch_jwt_svids(["db"], None).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::from_secs(14));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_api_judges_tokens_by_the_clock_of_the_test() {
+    let once = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let clock = Arc::new(TestClock::at(once));
+    let authority = TestAuthority::at("a.test", once);
+    let api = FakeWorkloadApi::in_memory().clock(clock.clone());
+    api.give(&authority, "/web");
+    let client = WorkloadApiClient::new(api.endpoint()).with_clock(clock);
+    let svid = authority.jwt_svid("/web", &["db"]);
+    let verdict = client.validate_jwt_svid("db", svid.token()).await.unwrap();
+    assert_eq!(verdict.id(), svid.id());
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    let late = client.validate_jwt_svid("db", svid.token()).await;
+    assert!(late.unwrap_err().to_string().contains("expired"));
+}
+
+#[tokio::test]
+async fn what_tests_are_made_of_is_printed_without_keys() {
+    let authority = TestAuthority::new("a.test");
+    for (printed, name) in [
+        (
+            format!("{:?}", FakeWorkloadApi::in_memory()),
+            "FakeWorkloadApi",
+        ),
+        (format!("{authority:?}"), "TestAuthority"),
+        (format!("{:?}", authority.draft("/web")), "SvidDraft"),
+        (format!("{:?}", authority.intermediate()), "AuthorityDraft"),
+        (
+            format!("{:?}", authority.jwt_draft("/web", &["db"])),
+            "TokenDraft",
+        ),
+    ] {
+        assert!(printed.starts_with(name), "{printed}");
+        for secret in ["KeyPair", "PrivateKey", "SigningKey"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+    }
 }
 
 /// The best of ten, because a machine that builds something else beside is not what is measured.

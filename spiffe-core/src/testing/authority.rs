@@ -1,6 +1,7 @@
 //! An authority that issues what a test asks for, flaws included.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -133,7 +134,17 @@ impl TestAuthority {
     }
 }
 
+impl fmt::Debug for TestAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestAuthority")
+            .field("trust_domain", &self.trust_domain)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
 /// An authority whose certificate is not signed yet.
+#[derive(Debug)]
 #[must_use]
 pub struct AuthorityDraft<'a> {
     parent: Option<&'a TestAuthority>,

@@ -40,6 +40,7 @@ impl TestAuthority {
 }
 
 /// An SVID that is not signed yet.
+#[derive(Debug)]
 #[must_use]
 pub struct SvidDraft<'a> {
     authority: &'a TestAuthority,
@@ -48,7 +49,7 @@ pub struct SvidDraft<'a> {
 }
 
 /// What is false about an SVID as a whole.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Forgery {
     ForeignKey,
     SignedByStranger,

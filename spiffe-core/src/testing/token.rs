@@ -1,6 +1,7 @@
 //! Tokens that an authority signs as a test asks for, flaws included.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -96,6 +97,15 @@ pub struct TokenDraft {
     key: Option<Arc<SigningKey>>,
     #[cfg(feature = "incubating-wit")]
     holder: Option<Arc<SigningKey>>,
+}
+
+impl fmt::Debug for TokenDraft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenDraft")
+            .field("header", &self.header)
+            .field("claims", &self.claims)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TokenDraft {

@@ -5,6 +5,7 @@ mod say;
 mod script;
 mod service;
 
+use std::fmt;
 use std::io;
 #[cfg(unix)]
 use std::path::Path;
@@ -28,6 +29,7 @@ use tonic::Code;
 
 use self::script::Script;
 use self::service::Service;
+use crate::clock::Clock;
 use crate::proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use crate::workload_api::Endpoint;
 
@@ -93,6 +95,13 @@ impl FakeWorkloadApi {
             script,
             _tasks: tasks,
         }
+    }
+
+    /// Judges tokens by this clock, in place of the machine's: that of the test, where it has one.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.script.clock.send_replace(clock);
+        self
     }
 
     /// Where it is.
@@ -167,6 +176,14 @@ impl FakeWorkloadApi {
     /// Answers again.
     pub fn come_back(&self) {
         self.present.send_replace(true);
+    }
+}
+
+impl fmt::Debug for FakeWorkloadApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeWorkloadApi")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }
 

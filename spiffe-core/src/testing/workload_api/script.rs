@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
+use crate::clock::{Clock, SystemClock};
 use crate::proto::workload::{
     JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, WitBundlesResponse, WitsvidResponse,
     X509BundlesResponse, X509svidResponse,
@@ -65,6 +66,8 @@ pub(super) struct Script {
     calls: watch::Sender<[usize; RPCS]>,
     messages: watch::Sender<[usize; RPCS]>,
     next_refusals: Mutex<Vec<(Rpc, Code)>>,
+    /// What tokens are judged by.
+    pub(super) clock: watch::Sender<Arc<dyn Clock>>,
     /// A change ends all streams.
     pub(super) ends: watch::Sender<()>,
     pub(super) delay: watch::Sender<Duration>,
@@ -82,6 +85,7 @@ impl Script {
             calls: watch::Sender::new([0; RPCS]),
             messages: watch::Sender::new([0; RPCS]),
             next_refusals: Mutex::new(Vec::new()),
+            clock: watch::Sender::new(Arc::new(SystemClock)),
             ends: watch::Sender::new(()),
             delay: watch::Sender::new(Duration::ZERO),
             jwt: watch::Sender::new(Answer::Nothing),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use prost_types::value::Kind;
 use serde_json::Value;
@@ -14,7 +15,6 @@ use tonic::{Request, Response, Status};
 
 use super::script::{Answer, Rpc, Script, status};
 use crate::bundle::{BundleSet, TrustBundle};
-use crate::clock::{Clock, SystemClock};
 use crate::proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
 use crate::proto::workload::{
     JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
@@ -129,7 +129,8 @@ impl SpiffeWorkloadApi for Service {
             Answer::Nothing => BundleSet::default(),
             Answer::Refusal(code) => return Err(status(code)),
         };
-        judge(request.get_ref(), &bundles).map(Response::new)
+        let now = self.0.clock.borrow().now();
+        judge(request.get_ref(), &bundles, now).map(Response::new)
     }
 
     async fn fetch_witsvid(
@@ -159,8 +160,9 @@ fn read(bundles: &HashMap<String, Vec<u8>>) -> BundleSet {
 fn judge(
     asked: &ValidateJwtsvidRequest,
     bundles: &BundleSet,
+    now: SystemTime,
 ) -> Result<ValidateJwtsvidResponse, Status> {
-    let (now, rules) = (SystemClock.now(), JwtRules::default());
+    let rules = JwtRules::default();
     let verified = jwt(&asked.svid, bundles, &[&asked.audience], now, &rules)
         .map_err(|why| Status::invalid_argument(why.to_string()))?;
     let fields = verified.claims().iter();
