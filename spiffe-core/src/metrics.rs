@@ -1,10 +1,11 @@
 //! What is counted, for the facade of the crate [`metrics`](https://docs.rs/metrics) (feature
 //! `metrics`).
 //!
-//! Set up a recorder, and the numbers come by themselves; where there is none they cost a look. The
-//! labels that each has are told here and in `docs/observability.md`. Their values are few: outcomes,
-//! reasons, sides, sources, and trust domains that have proven themselves. SPIFFE IDs are not among
-//! them, unless [`label_peers`] is told so.
+//! Set up a recorder, and the numbers come by themselves; where there is none they cost a look, and
+//! with each handshake a small list of labels that nobody reads. The labels that each has are told
+//! here and in `docs/observability.md`. Their values are few: outcomes, reasons, sides, sources, and
+//! trust domains that have proven themselves. SPIFFE IDs are not among them, unless [`label_peers`] is
+//! told so.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
