@@ -271,6 +271,9 @@ async fn what_cannot_be_opened_is_named_and_can_be_waited_for() {
     let begin = Instant::now();
     assert!(world.builder().connect().await.is_err());
     assert!((30..32).contains(&begin.elapsed().as_secs()));
+    // However long one will wait, there is a moment to begin with.
+    let patient = world.builder().initial_timeout(Duration::MAX).connect();
+    assert!(tokio::time::timeout(LOOK, patient).await.is_err());
 
     let svid = world.authority.svid("/web");
     let late = async {

@@ -187,10 +187,10 @@ impl FileSourceBuilder {
     ///
     /// Where they are not there in time: what was wrong with them last.
     pub async fn connect(self) -> Result<FileSource, FileError> {
-        let deadline = Instant::now() + self.patience;
+        let begun = Instant::now();
         loop {
             match self.clone().open() {
-                Err(_) if Instant::now() < deadline => sleep(RETRY).await,
+                Err(_) if begun.elapsed() < self.patience => sleep(RETRY).await,
                 opened => return opened,
             }
         }
