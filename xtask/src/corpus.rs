@@ -29,7 +29,8 @@ pub(crate) fn pack(root: &Path) -> Result<(), CorpusError> {
     Ok(())
 }
 
-/// Makes the folder of each table in `fuzz/corpus`.
+/// Makes the folder of each table in `fuzz/corpus`. What the fuzzer has found since stays there; what
+/// was in an earlier table does not, or `pack` would take it in again.
 pub(crate) fn unpack(root: &Path) -> Result<(), CorpusError> {
     for table in entries_of(&corpus(root))?
         .into_iter()
@@ -46,6 +47,12 @@ pub(crate) fn unpack(root: &Path) -> Result<(), CorpusError> {
             path: table.clone(),
             cause,
         })?;
+        for old in entries_of(&folder)?
+            .into_iter()
+            .filter(|file| is_ours(file))
+        {
+            fs::remove_file(&old).map_err(|cause| write(&old, cause))?;
+        }
         for (at, line) in text.lines().enumerate() {
             let input = BASE64_STANDARD.decode(line);
             let input = input.map_err(|cause| CorpusError::Line {
@@ -58,6 +65,12 @@ pub(crate) fn unpack(root: &Path) -> Result<(), CorpusError> {
         }
     }
     Ok(())
+}
+
+/// Whether the file came of a table: those of the fuzzer are named after their digests.
+fn is_ours(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.parse::<u32>().is_ok())
 }
 
 fn line(input: &[u8]) -> String {
@@ -117,6 +130,14 @@ mod tests {
         fs::remove_file(&table).unwrap();
         pack(root.path()).unwrap();
         assert_eq!(fs::read_to_string(&table).unwrap(), text);
+
+        let found = folder.join("names/86f7e437faa5a7fce15d1ddcb9eaeaea377667b8");
+        fs::write(&found, "a").unwrap();
+        fs::write(&table, "YQ==\n").unwrap();
+        unpack(root.path()).unwrap();
+        assert_eq!(fs::read(folder.join("names/0000")).unwrap(), b"a");
+        assert!(!folder.join("names/0001").exists(), "of the earlier table");
+        assert!(found.exists(), "the fuzzer's own");
 
         fs::write(&table, "YQ==\n?\n").unwrap();
         let told = unpack(root.path()).unwrap_err().to_string();
