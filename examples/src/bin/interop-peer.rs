@@ -105,8 +105,14 @@ async fn serve(address: &str, client: SpiffeId) -> Result<(), Box<dyn Error>> {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let ((tcp, _), acceptor) = (accepted?, Arc::clone(&acceptor));
-                answers.spawn(async move { answer(&acceptor, tcp).await });
+                let acceptor = Arc::clone(&acceptor);
+                match accepted {
+                    Ok((tcp, _)) => _ = answers.spawn(async move { answer(&acceptor, tcp).await }),
+                    Err(why) => {
+                        eprintln!("cannot accept: {why}");
+                        sleep(PACE).await;
+                    }
+                }
             }
             Some(answered) = answers.join_next() => {
                 if let Ok(Err(why)) = answered {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use spiffe_core::authorizer::anyone;
 use spiffe_core::workload_api::WorkloadApiClient;
 use spiffe_core::{JwtSource, SourceExt, X509Source};
+use spiffe_hyper::Listener;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,21 +44,21 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let jwt = JwtSource::builder()
         .initial_timeout(FIRST_BUNDLES)
         .connect_lazy()?;
-    let x509 = X509Source::connect().await?;
+    // How long an agent may take is for the suite to say, which ends us when it is tired of waiting.
+    let x509 = X509Source::builder().initial_timeout(Duration::MAX);
+    let x509 = x509.connect().await?;
     println!("READY");
     io::stdout().flush()?;
 
-    let acceptor = x509.server(anyone()).tls12(true).acceptor();
+    let server = x509.server(anyone()).tls12(true);
+    let greetings = Listener::from_tcp(greetings, server)?;
     let connector = x509.client(anyone()).tls12(true).connector();
     let subject = control::Subject {
         api,
         connector,
         jwt,
     };
-    tokio::try_join!(
-        greet::serve(greetings, acceptor),
-        control::serve(orders, subject)
-    )?;
+    tokio::try_join!(greet::serve(greetings), control::serve(orders, subject))?;
     Ok(())
 }
 
