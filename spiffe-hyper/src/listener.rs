@@ -17,7 +17,10 @@ use crate::transport::{HTTP, Transport, accepted};
 /// Listens, and hands out connections whose handshake is done.
 ///
 /// Handshakes go on side by side; each has the time, and all together the room, that the
-/// [`ServerTls`] gives them. Whoever fails is logged and forgotten. A listener speaks HTTP where
+/// [`ServerTls`] gives them. While as many go on as
+/// [`max_pending_handshakes`](ServerTls::max_pending_handshakes) says, a new connection takes the
+/// place of the oldest once that has had half a second, so silent strangers keep no proper client
+/// out. Whoever fails is logged and forgotten. A listener speaks HTTP where
 /// the client wants to agree on a protocol (ALPN); a client that does not ask may speak any.
 ///
 /// A stream itself, for servers that take one.

@@ -271,28 +271,43 @@ async fn a_listener_takes_any_io_and_ends_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn room_is_made_when_silent_connections_run_out_of_time() {
+async fn silent_strangers_only_push_each_other_out() {
     let authority = TestAuthority::new("a.test");
-    let (ours, theirs) = tokio::io::duplex(16 * 1024);
-    let silent: Vec<_> = (0..3).map(|_| tokio::io::duplex(64)).collect();
-    let (_held, mut incoming): (Vec<_>, Vec<_>) = silent.into_iter().unzip();
-    incoming.push(theirs);
+    let (come, incoming) = tokio::sync::mpsc::channel(100);
     let tls = authority
         .source("/server")
         .server(anyone())
-        .max_pending_handshakes(2)
-        .handshake_timeout(Duration::from_secs(5));
-    let incoming = tokio_stream::iter(incoming.into_iter().map(Ok));
+        .max_pending_handshakes(16);
+    let incoming = tokio_stream::wrappers::ReceiverStream::new(incoming);
     let mut listener = Listener::from_incoming(incoming, tls);
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let (ours, theirs) = tokio::io::duplex(64);
+        held.push(ours);
+        come.send(Ok(theirs)).await.unwrap();
+    }
+    let silent = tokio::time::timeout(Duration::from_secs(1), listener.accept());
+    assert!(silent.await.is_err(), "nobody has said a word");
+
     let connector = authority.source("/web").client(anyone()).connector();
     let begin = tokio::time::Instant::now();
-    let (connected, accepted) = tokio::join!(connector.connect(ours), listener.accept());
-    assert_eq!(accepted.unwrap().peer().id(), &id("/web"));
-    connected.unwrap();
+    for client in 0..3 {
+        let (ours, theirs) = tokio::io::duplex(16 * 1024);
+        come.send(Ok(theirs)).await.unwrap();
+        let (connected, accepted) = tokio::join!(connector.connect(ours), listener.accept());
+        assert_eq!(accepted.unwrap().peer().id(), &id("/web"), "{client}");
+        connected.unwrap();
+    }
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    let mut gone = Vec::new();
+    for mut silent in held {
+        let waited = tokio::time::timeout(Duration::from_millis(1), silent.read_u8());
+        gone.push(waited.await.is_ok());
+    }
+    let expected: Vec<_> = (0..16).map(|number| number == 0).collect();
     assert_eq!(
-        begin.elapsed().as_secs(),
-        5,
-        "two were waited for, the third beside the good one"
+        gone, expected,
+        "the oldest made room, for one after the other"
     );
 }
 

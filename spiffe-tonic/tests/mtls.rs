@@ -320,13 +320,12 @@ async fn garbage_does_not_stop_the_listener() {
 }
 
 #[tokio::test]
-async fn more_handshakes_than_may_go_on_wait_for_their_turn() {
+async fn more_handshakes_than_may_go_on_wait_until_the_oldest_gives_way() {
     let authority = TestAuthority::new("a.test");
     let tls = authority
         .source("/server")
         .server(anyone())
-        .max_pending_handshakes(2)
-        .handshake_timeout(Duration::from_secs(1));
+        .max_pending_handshakes(2);
     let server = Running::start(tls).await;
     let mut silent = Vec::new();
     for _ in 0..6 {
@@ -335,8 +334,8 @@ async fn more_handshakes_than_may_go_on_wait_for_their_turn() {
     let begin = Instant::now();
     server.answers(&authority).await;
     assert!(
-        begin.elapsed() >= Duration::from_secs(2),
-        "six wait before it, two at a time"
+        (Duration::from_secs(1)..Duration::from_secs(10)).contains(&begin.elapsed()),
+        "two at a time, each with half a second of its own, and not the ten that it might take"
     );
 }
 
