@@ -3,8 +3,10 @@
 #![expect(clippy::disallowed_methods, reason = "a task ends with its test")]
 
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use spiffe_core::authorizer::{Authorizer, Denied, anyone, exactly};
@@ -14,8 +16,9 @@ use spiffe_core::source::SnapshotCell;
 use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::tls::{ClientTls, Parting, PeerStream, ServerTls, SourceExt, TrustChange};
 use spiffe_core::verify::{PeerError, Role, VerifyError, x509_peer};
-use spiffe_core::{BundleSet, IdentitySnapshot, Peer, SpiffeId, policy, spiffe_id};
+use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource, Peer, SpiffeId, policy, spiffe_id};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 const CLIENT: SpiffeId = spiffe_id!("spiffe://example.org/c");
@@ -135,6 +138,87 @@ async fn nothing_is_read_while_others_are_judged_first() {
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     go_on.send(()).unwrap();
     judged.await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_waits_and_is_not_polled_keeps_nobody_from_being_judged() {
+    let (ca, gone) = (TestAuthority::new("a.test"), TestAuthority::new("b.test"));
+    let both: BundleSet = [ca.bundle(), gone.bundle()].into_iter().collect();
+    let trusting = |bundles| IdentitySnapshot::new(ca.snapshot("/s").svids().to_vec(), bundles);
+    let server = Arc::new(SnapshotCell::new(trusting(both)));
+    let acceptor = server.server(anyone()).acceptor();
+    let mut streams = Vec::new();
+    for of in [&ca, &gone] {
+        let svids = of.snapshot("/c").svids().to_vec();
+        let client = SnapshotCell::new(IdentitySnapshot::new(svids, ca.bundle().into()));
+        let (near, far) = duplex(64 * 1024);
+        let connector = Arc::new(client).client(anyone()).connector();
+        let (ours, theirs) = tokio::join!(acceptor.accept(near), connector.connect(far));
+        streams.push((ours.unwrap(), theirs.unwrap()));
+    }
+    let ((good, _theirs), (mut removed, mut theirs)) = (streams.remove(0), streams.remove(0));
+    theirs.write_all(b"too late").await.unwrap();
+    theirs.flush().await.unwrap();
+
+    let mut forgotten = step_by_step(good.proof_ended());
+    forgotten();
+    server.publish(trusting(ca.bundle().into()));
+    forgotten();
+    let why = VerifyError::UnknownTrustDomain(gone.trust_domain().clone());
+    let ended = timeout(SOON, removed.proof_ended()).await.unwrap();
+    assert_eq!(ended, why.into());
+    let error = removed.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    good.peer().revalidate().unwrap();
+}
+
+/// Polls once at each call, and finds that it goes on.
+fn step_by_step<T>(future: impl Future<Output = T>) -> impl FnMut() {
+    let mut future = Box::pin(future);
+    move || {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(future.as_mut().poll(&mut cx).is_pending());
+    }
+}
+
+#[tokio::test]
+async fn a_source_of_ones_own_is_judged_by_what_it_tells() {
+    struct Own {
+        latest: Mutex<Arc<IdentitySnapshot>>,
+        told: watch::Sender<u64>,
+        asked: AtomicUsize,
+    }
+    impl IdentitySource for Own {
+        fn snapshot(&self) -> Arc<IdentitySnapshot> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            Arc::clone(&self.latest.lock().unwrap())
+        }
+        fn subscribe(&self) -> watch::Receiver<u64> {
+            self.told.subscribe()
+        }
+    }
+    let (ca, other) = (
+        TestAuthority::new("example.org"),
+        TestAuthority::new("example.org"),
+    );
+    let server = Arc::new(Own {
+        latest: Mutex::new(Arc::new(ca.snapshot("/s"))),
+        told: watch::Sender::new(7),
+        asked: AtomicUsize::new(0),
+    });
+    let (stream, _theirs) =
+        connect(&server.server(anyone()), &ca.source("/c").client(anyone())).await;
+    let asked = server.asked.load(Ordering::SeqCst);
+    let mut ended = pin!(stream.proof_ended());
+    let waited = timeout(Duration::from_millis(50), &mut ended).await;
+    assert!(waited.is_err(), "nothing has changed");
+    // And where a policy of another test changed meanwhile.
+    assert!(server.asked.load(Ordering::SeqCst) < asked + 20);
+
+    *server.latest.lock().unwrap() = Arc::new(other.snapshot("/s"));
+    server.told.send_modify(|number| *number += 1);
+    timeout(SOON, ended).await.unwrap();
+    stream.peer().revalidate().unwrap_err();
 }
 
 #[tokio::test]

@@ -73,14 +73,15 @@ pub trait IdentitySource: Send + Sync + 'static {
     /// The latest snapshot. Never waits, never fails.
     fn snapshot(&self) -> Arc<IdentitySnapshot>;
 
-    /// A receiver that wakes at each replacement and tells the generation. Only
-    /// [`snapshot`](Self::snapshot) says what it holds. It knows of what was published before:
-    /// subscribe first and ask for the snapshot then, or one that comes in between is missed.
+    /// A receiver that wakes at each replacement and tells the generation, another number each time.
+    /// Only [`snapshot`](Self::snapshot) says what it holds, and does so before the number is told. The
+    /// receiver knows of what was published before: subscribe first and ask for the snapshot then, or
+    /// one that comes in between is missed.
     fn subscribe(&self) -> watch::Receiver<u64>;
 
-    /// The generation of the latest snapshot. Live connections compare it at each request.
+    /// The generation that was told last. Live connections compare it at each request.
     fn generation(&self) -> u64 {
-        self.snapshot().generation()
+        *self.subscribe().borrow()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::SupportedProtocolVersion;
@@ -9,7 +10,6 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls_pki_types::UnixTime;
-use tokio::sync::Semaphore;
 
 use super::judge::Judge;
 use super::presenter::Presenter;
@@ -108,7 +108,7 @@ impl Side {
             clock: self.clock.clone(),
             algorithms: self.provider.signature_verification_algorithms,
             on_change: self.on_change,
-            turn: Semaphore::new(1),
+            connections: AtomicU32::new(0),
         })
     }
 

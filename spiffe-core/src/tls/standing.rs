@@ -1,14 +1,16 @@
 //! Whether a peer is still good while its connection lasts.
 
 use std::future::pending;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::CommonState;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, watch};
+use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use super::HandshakeError;
 use super::verdict::Verdict;
@@ -37,9 +39,8 @@ pub(super) struct Court {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     pub(super) on_change: TrustChange,
-    /// After a change all connections want to be judged at once. One at a time leaves the rest of
-    /// the machine to their requests.
-    pub(super) turn: Semaphore,
+    /// How many connections have a peer.
+    pub(super) connections: AtomicU32,
 }
 
 /// Which trust and which policies there are: where it is another one, verdicts may be others.
@@ -64,11 +65,13 @@ impl Court {
         role: Role,
         now: SystemTime,
     ) -> Result<Peer, PeerError> {
+        // Before the snapshot, and not asked of it: a change in between is seen by the next look, and
+        // sources that are not ours number nothing but what they tell.
+        let generation = self.source.generation();
         // One snapshot for the whole verdict: a rotation meanwhile is the next one's matter.
         let snapshot = self.source.snapshot();
         let (algorithms, bundles) = (self.algorithms.all, snapshot.bundles());
-        let peer =
-            x509_peer_with(algorithms, chain, bundles, role, now)?.judged_at(snapshot.generation());
+        let peer = x509_peer_with(algorithms, chain, bundles, role, now)?.judged_at(generation);
         self.allow.authorize(&peer)?;
         Ok(peer)
     }
@@ -87,6 +90,16 @@ impl Court {
             Some(verdict.map_err(HandshakeError::from))
         })
     }
+
+    /// After a change all connections want to be judged at once. Those on which nothing happens can
+    /// wait a moment, so that half of the machine is left to the requests of the others.
+    async fn give_way(&self) {
+        let all = 2 * JUDGEMENT * self.connections.load(Ordering::Relaxed);
+        if all < Duration::from_millis(1) {
+            return yield_now().await;
+        }
+        sleep(all.mul_f64(fastrand::f64())).await;
+    }
 }
 
 /// The standing of one connection's peer.
@@ -101,6 +114,8 @@ pub(super) struct Standing {
     /// When it ends, in whole seconds since 1970, as certificates count.
     end: AtomicU64,
     ended: OnceLock<PeerError>,
+    /// Wakes those who wait for the end, whoever it was that found out.
+    turned_away: Notify,
     /// Whether it was time to part from the peer.
     parted: AtomicBool,
 }
@@ -109,6 +124,7 @@ impl Standing {
     /// The standing of a peer that was judged a moment ago. It may have been so with a snapshot or
     /// a policy that are gone by now; the first look tells.
     pub(super) fn new(court: Arc<Court>, peer: Peer, began_at: Moment) -> Self {
+        court.connections.fetch_add(1, Ordering::Relaxed);
         Self {
             court,
             side: match peer.role() {
@@ -120,6 +136,7 @@ impl Standing {
             end: end_of(&peer).into(),
             peer: Mutex::new(peer),
             ended: OnceLock::new(),
+            turned_away: Notify::new(),
             parted: AtomicBool::new(false),
         }
     }
@@ -163,6 +180,15 @@ impl Standing {
         &*self.court.clock
     }
 
+    /// Waits for a change of trust or policy, and lets others go first then.
+    async fn changed(&self, trust: &mut watch::Receiver<u64>, policies: &mut watch::Receiver<()>) {
+        tokio::select! {
+            () = changed(trust) => {}
+            () = changed(policies) => {}
+        }
+        self.court.give_way().await;
+    }
+
     fn judge_again(&self) -> Result<(), PeerError> {
         let mut peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_current() {
@@ -177,6 +203,7 @@ impl Standing {
                 tracing::info!(peer = %peer.id(), error = %why, "a connection outlived its peer's standing");
                 why
             });
+            self.turned_away.notify_waiters();
             end.clone()
         })?;
         telemetry::judged_again(self.side, telemetry::OK, "");
@@ -202,6 +229,12 @@ impl Standing {
     }
 }
 
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.court.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl verify::Standing for Standing {
     fn revalidate(&self) -> Result<(), PeerError> {
         match self.is_current() {
@@ -216,18 +249,14 @@ impl verify::Standing for Standing {
             let mut trust = self.court.source.subscribe();
             let mut policies = policy::subscribe();
             loop {
-                if !self.is_current() {
-                    // Never closed, so there is always a turn.
-                    let _turn = self.court.turn.acquire().await;
-                    if let Err(why) = self.revalidate() {
-                        return why;
-                    }
-                    tokio::task::yield_now().await;
-                    continue;
+                let turned_away = self.turned_away.notified();
+                // Judged in one go, holding nothing: whoever waits here may not be polled for long.
+                if let Err(why) = self.revalidate() {
+                    return why;
                 }
                 tokio::select! {
-                    () = changed(&mut trust) => {}
-                    () = changed(&mut policies) => {}
+                    () = turned_away => {}
+                    () = self.changed(&mut trust, &mut policies) => {}
                     () = sleep_until(&*self.court.clock, self.end()) => {}
                 }
             }
@@ -247,3 +276,6 @@ async fn changed<T>(changes: &mut watch::Receiver<T>) {
         pending().await
     }
 }
+
+/// What it costs to judge a peer, and rather more.
+const JUDGEMENT: Duration = Duration::from_micros(125);

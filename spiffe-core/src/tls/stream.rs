@@ -129,15 +129,15 @@ impl<IO> PeerStream<IO> {
         self.ended.clone().map_or(Ok(()), |why| Err(refused(why)))
     }
 
-    /// The same at once, without waiting for a turn to judge. Nobody is woken: a writer must not
-    /// take the reader's place among those who are.
+    /// The same at once, judging the peer where that is due. Nobody is woken: a writer must not take
+    /// the reader's place among those who are.
     fn is_over(&self) -> io::Result<()> {
         if let Some(why) = &self.ended {
             return Err(refused(why.clone()));
         }
-        match self.last_words.is_zero() {
-            true => self.standing.revalidate().map_err(refused),
-            false => Ok(()),
+        match self.standing.revalidate() {
+            Err(why) if self.last_words.is_zero() => Err(refused(why)),
+            _ => Ok(()),
         }
     }
 }
