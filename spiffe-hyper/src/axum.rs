@@ -20,7 +20,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::listener::Listener;
-use crate::transport::{LAST_WORDS, Transport, connection};
+use crate::transport::{Transport, connection};
 
 /// Who calls, for a handler. `Option<Caller>` is for handlers that serve also whom nobody knows.
 ///
@@ -192,7 +192,8 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for WithConnectInfo<S> {
     }
 }
 
-/// `axum::serve` cannot part from a peer in time: a connection is cut when its peer's standing ends.
+/// `axum::serve` cannot part from a peer in time: a connection is cut when its peer's standing ends,
+/// for it would go on serving.
 impl<IO: Transport> axum::serve::Listener for Listener<IO> {
     type Io = PeerStream<IO>;
     type Addr = SocketAddr;
@@ -201,7 +202,6 @@ impl<IO: Transport> axum::serve::Listener for Listener<IO> {
         match Self::accept(self).await {
             Ok(stream) => {
                 let from = stream.get_ref().remote_addr();
-                let stream = stream.with_last_words(LAST_WORDS);
                 (stream, from.unwrap_or(NOWHERE))
             }
             // Nobody comes any more, and axum has no word for that.

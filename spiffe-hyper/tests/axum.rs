@@ -133,6 +133,24 @@ async fn whom_a_layer_finds_behind_a_connection_does_not_outlive_it() {
     drop(connected);
 }
 
+#[tokio::test]
+async fn a_removed_authority_is_served_no_more_where_no_layer_asks() {
+    let ca = TestAuthority::new("a.test");
+    let server = ca.source("/server");
+    let listener = Listener::bind("127.0.0.1:0", server.server(anyone())).await;
+    let listener = listener.unwrap();
+    let uri = format!("https://{}/", listener.local_addr().unwrap());
+    let uri: http::Uri = uri.parse().unwrap();
+    let app = Router::new().route("/", get(async || "served"));
+    tokio::spawn(async move { axum::serve(listener, with_connections(app)).await });
+    let connector = Connector::new(ca.source("/web").client(anyone()));
+    let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
+    let answer = client.get(uri.clone()).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    server.publish(TestAuthority::new("a.test").snapshot("/server"));
+    client.get(uri).await.unwrap_err();
+}
+
 async fn listen(ca: &TestAuthority) -> (Listener, SocketAddr) {
     let tls = ca.source("/server").server(anyone());
     let listener = Listener::bind("127.0.0.1:0", tls).await.unwrap();

@@ -15,7 +15,8 @@ use tonic::transport::server::Connected;
 
 /// A stream with a peer. Each request that comes over it has the [`Connection`] in its extensions.
 ///
-/// It ends a second after its peer's good standing does.
+/// It ends with its peer's good standing: at once under tonic's own server, which would go on serving,
+/// and a second later under ours, which says so first.
 #[derive(Debug)]
 pub struct Stream<IO = TcpStream> {
     inner: PeerStream<IO>,
@@ -32,16 +33,19 @@ impl<IO: Transport> Connected for Stream<IO> {
 }
 
 impl<IO> Stream<IO> {
-    pub(crate) fn new(stream: PeerStream<IO>) -> Self {
+    fn new(stream: PeerStream<IO>) -> Self {
         Self {
-            inner: stream.with_last_words(LAST_WORDS),
+            inner: stream,
             _open: None,
         }
     }
 
-    pub(crate) fn held_by(mut self, open: oneshot::Sender<()>) -> Self {
-        self._open = Some(open);
-        self
+    /// For a server that refuses what comes when the peer's standing has ended.
+    pub(crate) fn guarded(stream: PeerStream<IO>, open: oneshot::Sender<()>) -> Self {
+        Self {
+            inner: stream.with_last_words(LAST_WORDS),
+            _open: Some(open),
+        }
     }
 
     /// The stream below, which knows its peer.
@@ -52,7 +56,7 @@ impl<IO> Stream<IO> {
 }
 
 /// What comes in over mutual TLS, for [`serve_mtls_with_incoming`] or tonic's `serve_with_incoming`,
-/// which does not part from its peers in time.
+/// which does not part from its peers in time: a connection is cut when its peer's standing ends.
 ///
 /// [`serve_mtls_with_incoming`]: crate::RouterExt::serve_mtls_with_incoming
 #[derive(Debug)]

@@ -137,7 +137,7 @@ where
     let parting = stream.parting();
     let (open, closed) = oneshot::channel();
     let only = One {
-        stream: Some(Stream::new(stream).held_by(open)),
+        stream: Some(Stream::guarded(stream, open)),
         closed,
     };
     let end = async move {

@@ -63,6 +63,23 @@ async fn a_stream_ends_with_unauthenticated_when_the_callers_authority_is_remove
 }
 
 #[tokio::test]
+async fn a_removed_authority_is_served_no_more_by_tonics_own_server_without_a_layer() {
+    let (ca, other) = (TestAuthority::new("a.test"), TestAuthority::new("a.test"));
+    let server = ca.source("/server");
+    let addr = ([127, 0, 0, 1], 0).into();
+    let incoming = spiffe_tonic::incoming(addr, server.server(anyone())).await;
+    let incoming = incoming.unwrap();
+    let uri = format!("https://{}", incoming.local_addr().unwrap());
+    let bare = Server::builder().add_service(HealthServer::new(Greeter));
+    tokio::spawn(bare.serve_with_incoming(incoming));
+    let channel = spiffe_tonic::channel(&uri, ca.source("/web").client(anyone())).await;
+    let mut client = HealthClient::new(channel.unwrap());
+    client.check(ASK).await.unwrap();
+    server.publish(other.snapshot("/server"));
+    client.check(ASK).await.unwrap_err();
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_permission_denied_when_the_policy_changes() {
     let ca = TestAuthority::new("a.test");
     let policy = Policy::new(anyone());
