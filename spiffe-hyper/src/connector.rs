@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, pending};
 use std::io;
+use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -133,13 +134,8 @@ impl Connector {
         if address.contains('@') {
             return Err(ConnectError::UserInfo);
         }
-        let unusable = || ConnectError::Address(address.to_owned());
-        let authority: Authority = address.parse().map_err(|_| unusable())?;
-        let (host, port) = (authority.host(), authority.port_u16());
-        if host.is_empty() || port.is_none() {
-            return Err(unusable());
-        }
-        let uri = Uri::from(authority);
+        let uri = host_and_port(address);
+        let uri = uri.ok_or_else(|| ConnectError::Address(address.to_owned()))?;
         let side = (self.choose)(&uri, Speaks::Other);
         shake(&side.tls, &uri).await
     }
@@ -151,6 +147,21 @@ impl Connector {
         let io = TokioIo::new(shake(&tls, &uri).await?);
         Ok(PeerIo { io, renewal })
     }
+}
+
+/// The authority that an address is, if it is `host:port` and nothing else.
+///
+/// `Authority` itself lets text stand between a bracket and the port, and a sign before the digits.
+fn host_and_port(address: &str) -> Option<Uri> {
+    let (host, port) = address.rsplit_once(':')?;
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    // Only an IPv6 address has brackets, and needs them.
+    let is_host = match host.strip_prefix('[') {
+        Some(bracketed) => bracketed.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && !host.contains(['[', ']', ':']),
+    };
+    let authority: Authority = (is_number && is_host).then(|| address.parse().ok())??;
+    Some(Uri::from(authority))
 }
 
 async fn shake(tls: &tls::Connector, uri: &Uri) -> Result<PeerStream<TcpStream>, ConnectError> {

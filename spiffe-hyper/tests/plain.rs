@@ -107,6 +107,14 @@ async fn why_there_is_no_stream_is_told() {
         "db:99999",
         "db:1/x",
         "https://db:1",
+        "[::1]x:1",
+        "[::1]:+1",
+        "localhost:+1",
+        "[127.0.0.1]:1",
+        "[localhost]:1",
+        "[::1:1",
+        "::1:1",
+        "[]:1",
     ] {
         let why = connector.connect(address).await.unwrap_err();
         assert!(
