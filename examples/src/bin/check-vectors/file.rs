@@ -1,7 +1,8 @@
 //! Reading a file of vectors: JSON, either a list of cases, or an object that has one.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -19,24 +20,27 @@ pub(crate) struct File {
 impl File {
     /// Reads a file; nothing where there is none.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, FileError> {
-        let path = path.to_path_buf();
-        let text = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(FileError::Read { path, source }),
+        let text = match text(path) {
             Ok(text) => text,
+            Err(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         };
+        let path = path.to_path_buf();
         match serde_json::from_slice(&text) {
             Ok(content) => Ok(Some(Self { path, content })),
             Err(source) => Err(FileError::Json { path, source }),
         }
     }
 
-    /// All cases, in their order.
+    /// All cases, in their order; there is at least one.
     pub(crate) fn cases(&self) -> Result<Vec<Case<'_>>, FileError> {
         let cases = match &self.content {
             Value::Array(cases) => Some(cases),
             content => content["cases"].as_array(),
         };
+        let cases = cases.filter(|cases| !cases.is_empty());
         let cases = cases.ok_or_else(|| self.missing(None, "cases"))?;
         let numbered = cases.iter().enumerate().map(|(index, value)| Case {
             file: self,
@@ -63,6 +67,29 @@ impl File {
         }
     }
 }
+
+/// What a file says. Only regular files are read: a pipe might never begin, and a device never end.
+fn text(path: &Path) -> Result<Vec<u8>, FileError> {
+    let path_of = || path.to_path_buf();
+    let unreadable = |source| FileError::Read {
+        path: path_of(),
+        source,
+    };
+    // Before it is opened, which for a pipe takes as long as nobody writes.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(FileError::NotAFile { path: path_of() });
+    }
+    let mut text = Vec::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let read = file.take(LONGEST + 1).read_to_end(&mut text);
+    if read.map_err(unreadable)? as u64 > LONGEST {
+        return Err(FileError::TooLong { path: path_of() });
+    }
+    Ok(text)
+}
+
+/// How many bytes a file may have: far more than any that is known.
+const LONGEST: u64 = 64 * 1024 * 1024;
 
 /// One case of a file.
 pub(crate) struct Case<'a> {
@@ -137,7 +164,7 @@ pub(crate) fn counted(x509: u64, jwt: u64, wit: u64) -> String {
     format!("{x509} X.509, {jwt} JWT, {wit} WIT")
 }
 
-/// Why there is nothing to judge.
+/// Why something cannot be judged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     #[error("{}:{case} has no usable {member:?}", path.display())]
@@ -151,8 +178,12 @@ pub(crate) enum FileError {
         path: PathBuf,
         source: serde_json::Error,
     },
+    #[error("{} is no regular file", path.display())]
+    NotAFile { path: PathBuf },
     #[error("{} holds no file of vectors that is known here", folder.display())]
     NothingToJudge { folder: PathBuf },
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("{} is longer than {LONGEST} bytes", path.display())]
+    TooLong { path: PathBuf },
 }
