@@ -332,7 +332,13 @@ mod tests {
             jwt(&draft.token(), &bundles, &["db"], authority.now, &rules).map(|_| ())
         };
         assert_eq!(judge(15), Ok(()));
-        assert_eq!(judge(16), Err(VerifyJwtError::Signature));
+        let why = judge(16).unwrap_err();
+        assert_eq!(why, VerifyJwtError::TooManyKeys { limit: 16 });
+        assert_eq!(
+            why.to_string(),
+            "more than 16 keys would have to be tried; the token should name its key, by a `kid` \
+             that no other has"
+        );
     }
 
     // conformance: JWT-17+ JWT-18+

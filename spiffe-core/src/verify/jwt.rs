@@ -202,15 +202,18 @@ pub(super) fn check_signature(
         return Err(VerifyJwtError::UnknownKey(trust_domain.clone()));
     }
     let algorithm: Algorithm = token.algorithm;
-    let fitting = keys.iter().filter(|key| key.fits(algorithm));
-    let mut tried = fitting.take(MAX_TRIED).peekable();
-    if tried.peek().is_none() {
+    let mut fitting = keys.iter().filter(|key| key.fits(algorithm)).peekable();
+    if fitting.peek().is_none() {
         return Err(VerifyJwtError::KeyDoesNotFit { algorithm });
     }
     let signed = token.signed.as_bytes();
-    match tried.any(|key| key.verifies(algorithm, signed, &token.signature)) {
-        true => Ok(()),
-        false => Err(VerifyJwtError::Signature),
+    let mut tried = fitting.by_ref().take(MAX_TRIED);
+    if tried.any(|key| key.verifies(algorithm, signed, &token.signature)) {
+        return Ok(());
+    }
+    match fitting.next() {
+        Some(_) => Err(VerifyJwtError::TooManyKeys { limit: MAX_TRIED }),
+        None => Err(VerifyJwtError::Signature),
     }
 }
 

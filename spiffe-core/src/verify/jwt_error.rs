@@ -31,12 +31,21 @@ pub enum VerifyJwtError {
     /// The token has not begun yet.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// None of the keys made the signature.
+    /// None of the keys made the signature, and all that fit the token were tried.
     #[error("the signature of the token was not made by an authority of its trust domain")]
     Signature,
     /// The text is no token of ours.
     #[error("the token is malformed: {0}")]
     Token(#[from] JwtError),
+    /// None of the keys that were tried made the signature, and more fit the token than are tried.
+    #[error(
+        "more than {limit} keys would have to be tried; the token should name its key, by a `kid` \
+         that no other has"
+    )]
+    TooManyKeys {
+        /// How many are tried.
+        limit: usize,
+    },
     /// The bundle has no key, or none that the token names.
     #[error("trust domain {0} has no key of the name that the token gives")]
     UnknownKey(TrustDomain),
