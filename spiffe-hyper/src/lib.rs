@@ -52,18 +52,21 @@
 //! [`Listener::accept`] hands out streams that know their peer, and [`Connector::connect`] makes them:
 //!
 //! ```no_run
-//! # use spiffe_core::authorizer::member_of;
-//! # use spiffe_core::{IdentitySource, SourceExt, TrustDomain};
-//! # use spiffe_hyper::{Connector, Listener};
+//! use spiffe_core::authorizer::{exactly, member_of};
+//! use spiffe_core::{SourceExt, TrustDomain, spiffe_id};
+//! use spiffe_hyper::{Connector, Listener};
+//!
+//! # use spiffe_core::IdentitySource;
 //! # async fn handle(_: impl Sized) {}
 //! # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
-//! # let authorizer = || member_of(TrustDomain::from_static("prod.example"));
-//! let mut listener = Listener::bind("0.0.0.0:5432", source.server(authorizer())).await?;
+//! let ours = member_of(TrustDomain::from_static("prod.example"));
+//! let mut listener = Listener::bind("0.0.0.0:5432", source.server(ours)).await?;
 //! while let Ok(stream) = listener.accept().await {
 //!     tokio::spawn(handle(stream));                     // stream.peer().id()
 //! }
 //!
-//! let stream = Connector::new(source.client(authorizer())).connect("db:5432").await?;
+//! let database = exactly(spiffe_id!("spiffe://prod.example/database"));
+//! let stream = Connector::new(source.client(database)).connect("db:5432").await?;
 //! # let _ = stream;
 //! # Ok(()) }
 //! ```
@@ -74,9 +77,11 @@
 //! `spiffe-core`; reqwest's feature `rustls-no-provider` is enough):
 //!
 //! ```no_run
-//! # use spiffe_core::authorizer::exactly;
-//! # use spiffe_core::{IdentitySource, SourceExt, spiffe_id};
-//! # use spiffe_hyper::HTTP;
+//! use spiffe_core::authorizer::exactly;
+//! use spiffe_core::{SourceExt, spiffe_id};
+//! use spiffe_hyper::HTTP;
+//!
+//! # use spiffe_core::IdentitySource;
 //! # fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
 //! let ledger = exactly(spiffe_id!("spiffe://prod.example/ledger"));
 //! let tls = source.client(ledger).alpn(HTTP).into_rustls();

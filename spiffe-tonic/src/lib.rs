@@ -5,12 +5,12 @@
 //! # A server
 //!
 //! ```no_run
-//! # use tonic::transport::Server;
 //! # use tonic_health::pb::health_server::{Health, HealthServer as LedgerServer};
 //! use spiffe_core::authorizer::{exactly, member_of};
 //! use spiffe_core::{SourceExt, X509Source};
 //! use spiffe_tonic::RouterExt;
 //! use spiffe_tower::AuthorizeLayer;
+//! use tonic::transport::Server;
 //!
 //! # async fn example(ledger: impl Health, addr: std::net::SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
 //! let source = X509Source::connect().await?;                       // SPIFFE_ENDPOINT_SOCKET
@@ -39,9 +39,11 @@
 //! # A client
 //!
 //! ```no_run
-//! # use spiffe_core::authorizer::exactly;
-//! # use spiffe_core::{SourceExt, X509Source};
+//! # use spiffe_core::X509Source;
 //! # use tonic_health::pb::health_client::HealthClient as LedgerClient;
+//! use spiffe_core::SourceExt;
+//! use spiffe_core::authorizer::exactly;
+//!
 //! # async fn example(source: X509Source) -> Result<(), Box<dyn std::error::Error>> {
 //! let ledger = exactly("spiffe://prod.example/ledger".parse()?);
 //! let channel = spiffe_tonic::channel("https://ledger:443", source.client(ledger)).await?;
@@ -51,7 +53,19 @@
 //! ```
 //!
 //! The [`Channel`] moves to a new connection whenever an identity is renewed, and no call fails for
-//! it.
+//! it. For code that names tonic's own channel there is [`stock_channel`], which waits for nothing:
+//!
+//! ```no_run
+//! # use spiffe_core::X509Source;
+//! # use spiffe_core::{SourceExt, authorizer::exactly};
+//! # use tonic_health::pb::health_client::HealthClient as LedgerClient;
+//! # async fn example(source: X509Source) -> Result<(), Box<dyn std::error::Error>> {
+//! let ledger = exactly("spiffe://prod.example/ledger".parse()?);
+//! let channel = spiffe_tonic::stock_channel("https://ledger:443", source.client(ledger))?;
+//! let mut client = LedgerClient::new(channel);                     // connects at the first call
+//! # let _ = &mut client;
+//! # Ok(()) }
+//! ```
 //!
 //! # Features
 //!

@@ -11,7 +11,8 @@
 //! Whoever has to do something of their own when an identity is renewed, follows the source:
 //!
 //! ```
-//! # use spiffe_core::IdentitySource;
+//! use spiffe_core::IdentitySource;
+//!
 //! # async fn example(source: impl IdentitySource) {
 //! let mut changes = source.subscribe();
 //! while changes.changed().await.is_ok() {

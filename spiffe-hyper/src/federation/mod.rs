@@ -10,9 +10,10 @@
 //! # Believe the others
 //!
 //! ```no_run
-//! # use spiffe_core::authorizer::member_of;
-//! # use spiffe_core::{SourceExt, TrustDomain, X509Source};
-//! # use spiffe_hyper::federation::{FederatedSource, Relationship};
+//! use spiffe_core::authorizer::member_of;
+//! use spiffe_core::{SourceExt, TrustDomain, X509Source};
+//! use spiffe_hyper::federation::{FederatedSource, Relationship};
+//!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! const PARTNER: TrustDomain = TrustDomain::from_static("partner.example");
 //!
@@ -29,8 +30,10 @@
 //! # Let the others believe us
 //!
 //! ```no_run
-//! # use spiffe_core::{IdentitySource, TrustDomain};
-//! # use spiffe_hyper::federation::{BundleEndpoint, BundleServer, EndpointTls};
+//! use spiffe_core::TrustDomain;
+//! use spiffe_hyper::federation::{BundleEndpoint, BundleServer, EndpointTls};
+//!
+//! # use spiffe_core::IdentitySource;
 //! # async fn example(source: impl IdentitySource + Clone) -> Result<(), Box<dyn std::error::Error>> {
 //! const OURS: TrustDomain = TrustDomain::from_static("shop.example");
 //!
