@@ -7,7 +7,8 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// An object, member by member.
@@ -145,16 +146,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let inner = self.one_level_down()?;
         let mut object = Object::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if name == NUMBER {
-                let digits: String = members.next_value()?;
-                let number: Number = digits.parse().map_err(A::Error::custom)?;
-                let finite = number.as_f64().is_some_and(f64::is_finite);
-                return match finite {
-                    true => Ok(Value::Number(number)),
-                    false => Err(A::Error::custom("no finite number")),
-                };
-            }
+        while let Some(key) = members.next_key_seed(KeySeed)? {
+            let name = match key {
+                Key::Member(name) => name,
+                Key::Number => return number(&members.next_value::<String>()?),
+            };
             if object.contains_key(&name) {
                 let name = name.chars().take(MAX_TOLD).collect();
                 return Err(self.refuse(JsonError::DuplicateMember { name }));
@@ -163,6 +159,53 @@ impl<'de> Visitor<'de> for Strict<'_> {
             object.insert(name, value);
         }
         Ok(Value::Object(object))
+    }
+}
+
+fn number<E: serde::de::Error>(digits: &str) -> Result<Value, E> {
+    let number: Number = digits.parse().map_err(E::custom)?;
+    match number.as_f64().is_some_and(f64::is_finite) {
+        true => Ok(Value::Number(number)),
+        false => Err(E::custom("no finite number")),
+    }
+}
+
+/// What stands before a value.
+enum Key {
+    /// The name of a member, whatever it is.
+    Member(String),
+    /// serde_json's own mark of a number.
+    Number,
+}
+
+/// Tells the mark from a member of the same name, which anyone may send: asked for an option, a name
+/// in the text says that there is one, and the mark, which is no text, says what it is.
+struct KeySeed;
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeySeed {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, name: D) -> Result<Key, D::Error> {
+        String::deserialize(name).map(Key::Member)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, mark: &str) -> Result<Key, E> {
+        match mark {
+            NUMBER => Ok(Key::Number),
+            _ => Err(E::custom("no name")),
+        }
     }
 }
 
@@ -187,6 +230,21 @@ mod tests {
         assert_eq!(read["a"][6], "x\u{e9}");
         assert_eq!(read["a"][3].as_f64(), Some(1000.0));
         assert_eq!(read["b"]["a"].as_u64(), Some(u64::MAX));
+    }
+
+    #[test]
+    fn serde_jsons_own_name_for_numbers_is_a_name_like_any_other_from_outside() {
+        let text = br#"{"exp":{"$serde_json::private::Number":"7"},"n":7}"#;
+        let read = object(text, 100).unwrap();
+        assert_eq!(read["n"].as_u64(), Some(7));
+        assert!(read["exp"].is_object(), "{read:?}");
+        assert_eq!(read["exp"][NUMBER], "7");
+
+        let twice = br#"{"$serde_json::private::Number":"7","$serde_json::private::Number":7}"#;
+        let refused = object(twice, 100);
+        assert!(matches!(refused, Err(JsonError::DuplicateMember { .. })));
+        let top = object(br#"{"$serde_json::private::Number":"x"}"#, 100).unwrap();
+        assert_eq!(top[NUMBER], "x");
     }
 
     #[test]
