@@ -122,9 +122,12 @@ impl Cache {
             return;
         }
         self.slots
-            .retain(|_, slot| slot.flight.is_some() || slot.valid(now).is_some());
+            .retain(|_, slot| slot.flight().is_some() || slot.valid(now).is_some());
         while self.slots.len() >= MAX_SLOTS {
-            let idle = self.slots.iter().filter(|(_, slot)| slot.flight.is_none());
+            let idle = self
+                .slots
+                .iter()
+                .filter(|(_, slot)| slot.flight().is_none());
             let next_to_end = idle.min_by_key(|(_, slot)| slot.held.as_ref().map(|h| h.renew_at));
             let Some(key) = next_to_end.map(|(key, _)| key.clone()) else {
                 return;
@@ -142,7 +145,7 @@ impl Cache {
 impl Slot {
     fn ask(&mut self, now: SystemTime) -> Plan {
         let Some(held) = self.valid(now) else {
-            return match &self.flight {
+            return match self.flight() {
                 Some(flight) => Plan::Join(flight.clone()),
                 None => {
                     let (teller, flight) = watch::channel(None);
@@ -153,12 +156,18 @@ impl Slot {
         };
         let svid = held.svid.clone();
         let too_soon = matches!(&self.failing, Some(failing) if now < failing.retry_at);
-        if now < held.renew_at || self.flight.is_some() || too_soon {
+        if now < held.renew_at || self.flight().is_some() || too_soon {
             return Plan::Give(svid);
         }
         let (teller, flight) = watch::channel(None);
         self.flight = Some(flight);
         Plan::GiveAndRenew(svid, teller)
+    }
+
+    /// The fetch that is under way. One that ended without a word, as by a panic, is none.
+    fn flight(&self) -> Option<&Flight> {
+        let flight = self.flight.as_ref();
+        flight.filter(|flight| flight.has_changed().is_ok())
     }
 
     fn valid(&self, now: SystemTime) -> Option<&Held> {
@@ -206,10 +215,23 @@ mod tests {
     fn the_first_fetches_and_the_others_join() {
         let (svid, now) = token();
         let (mut cache, key) = (cache(), key("db"));
-        assert!(matches!(cache.ask(&key, now), Plan::Fetch(..)));
+        let first = cache.ask(&key, now);
+        assert!(matches!(first, Plan::Fetch(..)));
         assert!(matches!(cache.ask(&key, now), Plan::Join(_)));
         cache.land(&key, &Ok(svid), false, now, 1);
         assert!(matches!(cache.ask(&key, now), Plan::Give(_)));
+    }
+
+    #[test]
+    fn a_fetch_that_went_away_without_a_word_is_made_again() {
+        let (svid, now) = token();
+        let (mut cache, key) = (cache(), key("db"));
+        drop(cache.ask(&key, now));
+        assert!(matches!(cache.ask(&key, now), Plan::Fetch(..)));
+        cache.land(&key, &Ok(svid), false, now, 1);
+        let half = now + 150 * SECOND;
+        drop(cache.ask(&key, half));
+        assert!(matches!(cache.ask(&key, half), Plan::GiveAndRenew(..)));
     }
 
     #[test]
@@ -220,7 +242,8 @@ mod tests {
         cache.land(&key, &Ok(svid.clone()), false, now, 1);
         assert!(matches!(cache.ask(&key, now + 149 * SECOND), Plan::Give(_)));
         let half = now + 150 * SECOND;
-        assert!(matches!(cache.ask(&key, half), Plan::GiveAndRenew(..)));
+        let renewal = cache.ask(&key, half);
+        assert!(matches!(renewal, Plan::GiveAndRenew(..)));
         assert!(matches!(cache.ask(&key, half), Plan::Give(_)));
 
         cache.land(&key, &failed(), false, half, 1);
