@@ -443,6 +443,28 @@ async fn an_endpoint_can_be_reached_in_a_way_of_ones_own() {
     assert_eq!(begin.elapsed(), Duration::from_secs(10));
 }
 
+// It answers pings, so that the connection looks well.
+#[tokio::test(start_paused = true)]
+async fn an_api_that_never_answers_is_given_up() {
+    let (authority, api, client) = world();
+    api.publish(&authority.snapshot("/web"));
+    api.answer_after(Duration::from_secs(24 * 3600));
+    for call in 0..6 {
+        let begin = Instant::now();
+        let why = match call {
+            0 => client.fetch_x509().await.map(drop),
+            1 => client.fetch_x509_bundles().await.map(drop),
+            2 => client.fetch_jwt_bundles().await.map(drop),
+            3 => client.fetch_wit_bundles().await.map(drop),
+            4 => client.fetch_jwt_svids(["db"], None).await.map(drop),
+            _ => client.fetch_wit_svids(None).await.map(drop),
+        };
+        let silent = matches!(why, Err(WorkloadApiError::Silent { .. }));
+        assert!(silent, "call {call}: {why:?}");
+        assert_eq!(begin.elapsed(), Duration::from_secs(30), "call {call}");
+    }
+}
+
 #[tokio::test]
 async fn tcp_is_spoken_too() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

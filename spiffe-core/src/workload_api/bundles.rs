@@ -21,9 +21,11 @@ impl WorkloadApiClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, refuses, or sends no bundle that can be used.
+    /// Where the API cannot be reached, refuses, says nothing for 30 seconds, or sends no bundle that
+    /// can be used.
     pub async fn fetch_x509_bundles(&self) -> Result<BundleSet, WorkloadApiError> {
-        self.watch_x509_bundles().await?.next().await
+        self.prompt(async { self.watch_x509_bundles().await?.next().await })
+            .await
     }
 
     /// A watch of the bundles that X.509-SVIDs are verified with. It ends when the connection does;
@@ -45,9 +47,11 @@ impl WorkloadApiClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, refuses, or sends no bundle that can be used.
+    /// Where the API cannot be reached, refuses, says nothing for 30 seconds, or sends no bundle that
+    /// can be used.
     pub async fn fetch_jwt_bundles(&self) -> Result<BundleSet, WorkloadApiError> {
-        self.watch_jwt_bundles().await?.next().await
+        self.prompt(async { self.watch_jwt_bundles().await?.next().await })
+            .await
     }
 
     /// A watch of the bundles that JWT-SVIDs are verified with. It ends when the connection does;
@@ -69,11 +73,13 @@ impl WorkloadApiClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, refuses, or sends no bundle that can be used. An API without
-    /// WIT-SVIDs answers `Unimplemented`, and will do so the next time (section 7).
+    /// Where the API cannot be reached, refuses, says nothing for 30 seconds, or sends no bundle that
+    /// can be used. An API without WIT-SVIDs answers `Unimplemented`, and will do so the next time
+    /// (section 7).
     #[cfg(feature = "incubating-wit")]
     pub async fn fetch_wit_bundles(&self) -> Result<BundleSet, WorkloadApiError> {
-        self.watch_wit_bundles().await?.next().await
+        self.prompt(async { self.watch_wit_bundles().await?.next().await })
+            .await
     }
 
     /// A watch of the bundles that WIT-SVIDs are verified with. It ends when the connection does.

@@ -158,8 +158,8 @@ mod tests {
     async fn an_api_that_fell_silent_is_noticed() {
         let client = client_of_a_silent_api();
         let begin = Instant::now();
-        let fetched = timeout(Duration::from_secs(3600), client.fetch_x509()).await;
-        let why = fetched.unwrap().unwrap_err();
+        let watch = timeout(Duration::from_secs(3600), client.watch_x509()).await;
+        let why = watch.unwrap().unwrap_err();
         assert!(matches!(why, WorkloadApiError::Refused(_)), "{why}");
         assert_eq!(begin.elapsed(), PING_AFTER + PING_TIMEOUT);
     }

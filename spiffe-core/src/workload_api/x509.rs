@@ -19,9 +19,11 @@ impl WorkloadApiClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, refuses, or sends no identity that can be used.
+    /// Where the API cannot be reached, refuses, says nothing for 30 seconds, or sends no identity
+    /// that can be used.
     pub async fn fetch_x509(&self) -> Result<IdentitySnapshot, WorkloadApiError> {
-        self.watch_x509().await?.next().await
+        self.prompt(async { self.watch_x509().await?.next().await })
+            .await
     }
 
     /// A watch of the identities and bundles. It ends when the connection does;
