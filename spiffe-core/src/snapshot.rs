@@ -76,6 +76,19 @@ impl IdentitySnapshot {
         self.generation
     }
 
+    /// Whether both hold the same, of whatever generation they are.
+    #[cfg(feature = "source")]
+    pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
+        // A key is that of its leaf, and so is an ID.
+        let same = |(one, two): (&X509Svid, &X509Svid)| {
+            one.chain() == two.chain() && one.hint() == two.hint()
+        };
+        self.svids.len() == other.svids.len()
+            && self.svids.iter().zip(&other.svids).all(same)
+            && self.bundles == other.bundles
+            && self.crls == other.crls
+    }
+
     #[cfg(feature = "source")]
     pub(crate) fn at_generation(mut self, generation: u64) -> Self {
         self.generation = generation;

@@ -28,11 +28,29 @@ impl SnapshotCell {
 
     /// Replaces the snapshot for all readers at once.
     pub fn publish(&self, snapshot: IdentitySnapshot) {
+        self.publish_where(snapshot, |_, _| true);
+    }
+
+    /// Replaces the snapshot where it is another one by now. A generation without a change would have
+    /// each connection judged again for nothing.
+    pub(crate) fn publish_news(&self, snapshot: IdentitySnapshot) {
+        self.publish_where(snapshot, |old, new| !old.shows_the_same_as(new));
+    }
+
+    fn publish_where(
+        &self,
+        snapshot: IdentitySnapshot,
+        meant: impl FnOnce(&IdentitySnapshot, &IdentitySnapshot) -> bool,
+    ) {
         // The sender's lock puts publishers in a row, so generations and snapshots go together.
-        self.changed.send_modify(|generation| {
-            *generation += 1;
-            self.latest
-                .store(Arc::new(snapshot.at_generation(*generation)));
+        self.changed.send_if_modified(|generation| {
+            let is_meant = meant(&self.latest.load(), &snapshot);
+            if is_meant {
+                *generation += 1;
+                self.latest
+                    .store(Arc::new(snapshot.at_generation(*generation)));
+            }
+            is_meant
         });
     }
 }

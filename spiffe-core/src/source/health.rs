@@ -16,7 +16,8 @@ pub struct Health {
     pub stopped: bool,
     /// The snapshot that it shows.
     pub generation: u64,
-    /// When the last message came that changed something; age is counted from here.
+    /// When the last message came that was of use, even if it said nothing new; age is counted from
+    /// here.
     pub updated_at: Option<SystemTime>,
     /// When the first of its SVIDs ends.
     pub next_expiry: Option<SystemTime>,

@@ -104,7 +104,7 @@ impl<S: IdentitySource + ?Sized> IdentitySource for Arc<S> {
 #[cfg(feature = "workload-api")]
 fn publish_bundles(cell: &SnapshotCell, bundles: BundleSet, label: &'static str) -> bool {
     let any = bundles.iter().next().is_some();
-    cell.publish(IdentitySnapshot::new(Vec::new(), bundles));
+    cell.publish_news(IdentitySnapshot::new(Vec::new(), bundles));
     telemetry::source_shows(label, &cell.snapshot());
     any
 }

@@ -155,7 +155,7 @@ impl X509SourceBuilder {
             };
             let ready = snapshot.svid().is_some();
             counted.store(all - snapshot.svids().len(), Ordering::Relaxed);
-            shown.publish(snapshot);
+            shown.publish_news(snapshot);
             telemetry::source_shows(X509Identities::LABEL, &shown.snapshot());
             ready
         };
