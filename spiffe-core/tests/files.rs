@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -286,6 +287,39 @@ async fn what_cannot_be_opened_is_named_and_can_be_waited_for() {
     world.put("svid.pem", vec![b'x'; 5 * 1024 * 1024]);
     let why = world.builder().open().unwrap_err();
     assert!(matches!(why, FileError::TooLarge { .. }), "{why}");
+}
+
+// To open a FIFO waits for whoever writes into it, and that may be nobody.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_regular_file_is_refused_and_holds_up_nothing() {
+    let (world, source, svid) = World::opened();
+    let chain_at = world.path().join("svid.pem");
+    let refused = |why: &FileError| matches!(why, FileError::NotAFile { .. });
+    fs::remove_file(&chain_at).unwrap();
+    for (kind, what) in ["fifo", "device", "directory"].into_iter().enumerate() {
+        let odd = world.path().join(what);
+        match kind {
+            0 => {
+                let made = Command::new("mkfifo").arg(&odd).status().unwrap();
+                assert!(made.success());
+            }
+            1 => symlink("/dev/zero", &odd).unwrap(),
+            _ => fs::create_dir(&odd).unwrap(),
+        }
+        symlink(&odd, &chain_at).unwrap();
+        let why = world.builder().open().unwrap_err();
+        assert!(refused(&why), "{what}: {why}");
+        let patience = Duration::from_secs(3);
+        let why = world.builder().initial_timeout(patience).connect().await;
+        assert!(refused(&why.unwrap_err()), "{what}");
+        sleep(LOOK).await;
+        assert!(refused(&source.last_error().unwrap()), "{what}");
+        assert!(shows(&source, &svid), "{what}");
+        fs::remove_file(&chain_at).unwrap();
+    }
+    world.put("svid.pem", chain(&svid));
+    sleep(LOOK).await;
+    assert!(source.last_error().is_none());
 }
 
 #[tokio::test(start_paused = true)]

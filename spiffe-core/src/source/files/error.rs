@@ -29,6 +29,12 @@ pub enum FileError {
         /// What is wrong with it.
         source: BundleMapError,
     },
+    /// Something else than a file: a directory, a device, a FIFO.
+    #[error("{} is no regular file", path.display())]
+    NotAFile {
+        /// What should be a file.
+        path: PathBuf,
+    },
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {

@@ -162,6 +162,10 @@ impl FileSourceBuilder {
     /// Outside a tokio runtime.
     pub fn open(self) -> Result<FileSource, FileError> {
         let content = self.layout.content()?;
+        self.watch(content)
+    }
+
+    fn watch(self, content: Content) -> Result<FileSource, FileError> {
         let now = self.clock.now();
         let nothing = IdentitySnapshot::default();
         let (snapshot, flaw) = self.layout.judge(&content, &nothing, now);
@@ -189,7 +193,14 @@ impl FileSourceBuilder {
     pub async fn connect(self) -> Result<FileSource, FileError> {
         let begun = Instant::now();
         loop {
-            match self.clone().open() {
+            let (settings, layout) = (self.clone(), self.layout.clone());
+            let content = spawn_blocking(move || layout.content()).await;
+            let opened = match content {
+                Ok(content) => content.and_then(|content| settings.watch(content)),
+                // It goes only where the runtime does, and then nobody waits here.
+                Err(_) => settings.open(),
+            };
+            match opened {
                 Err(_) if begun.elapsed() < self.patience => sleep(RETRY).await,
                 opened => return opened,
             }
@@ -222,7 +233,7 @@ async fn look(
                     info!(directory = %settings.layout.directory.display(), "files were replaced");
                 }
                 if content != seen || flaw.is_none() {
-                    cell.publish(snapshot);
+                    cell.publish_news(snapshot);
                     tell_update(&cell, settings.clock.now());
                 }
                 seen = content;

@@ -1,6 +1,6 @@
 //! From files to a snapshot: read when they are at rest, judged, and the bad half left out.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,14 +55,21 @@ type Bytes = Result<Zeroizing<Vec<u8>>, Unread>;
 #[derive(Clone)]
 enum Unread {
     Io(Arc<std::io::Error>),
+    NotAFile,
     TooLarge,
+}
+
+impl From<std::io::Error> for Unread {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
 }
 
 impl PartialEq for Unread {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Io(one), Self::Io(two)) => one.kind() == two.kind(),
-            (Self::TooLarge, Self::TooLarge) => true,
+            (Self::NotAFile, Self::NotAFile) | (Self::TooLarge, Self::TooLarge) => true,
             _ => false,
         }
     }
@@ -103,10 +110,15 @@ impl Layout {
     }
 
     fn bytes(&self, name: &Path) -> Bytes {
+        let path = self.directory.join(name);
         let mut bytes = Zeroizing::new(Vec::new());
-        let file = File::open(self.directory.join(name));
-        file.and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut bytes))
-            .map_err(|error| Unread::Io(Arc::new(error)))?;
+        // Asked before it is opened: to open a FIFO waits for a writer, who may never come.
+        if !fs::metadata(&path)?.is_file() {
+            return Err(Unread::NotAFile);
+        }
+        File::open(path)?
+            .take(MAX_LEN + 1)
+            .read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_LEN {
             return Err(Unread::TooLarge);
         }
@@ -223,6 +235,7 @@ impl Layout {
                 path: path(),
                 source: Arc::clone(source),
             }),
+            Err(Unread::NotAFile) => Err(FileError::NotAFile { path: path() }),
             Err(Unread::TooLarge) => Err(FileError::TooLarge {
                 path: path(),
                 limit: MAX_LEN,
