@@ -5,6 +5,7 @@
 mod federated;
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -450,11 +451,13 @@ async fn the_certificate_of_the_web_is_for_the_host_and_renewed_without_a_word()
         std::fs::write(&certificate, new_certificate).unwrap();
         std::fs::write(&key, new_key).unwrap();
     };
-    // What is no good is not taken: half of a pair, another host's, no PEM.
+    // What is no good is not taken: half of a pair, another host's, of another time, no PEM.
     let (other, own) = (later.pem("h.test"), later.pem("h.test"));
     for bad in [
         (other.0, own.1.clone()),
         later.pem("g.test"),
+        later.pem_of("h.test", 2020),
+        later.pem_of("h.test", 3000),
         (String::new(), own.1.clone()),
         (own.0.clone(), String::new()),
     ] {
@@ -476,7 +479,13 @@ fn files_that_are_no_identity_of_the_host_are_refused_at_the_start() {
     let (_, other_key) = ca.files("g.test");
     let absent = key.with_extension("absent");
     type Check = fn(&WebIdentityError) -> bool;
-    let cases: [(&str, _, _, Check); 5] = [
+    let (folder, large) = (key.parent().unwrap(), key.with_extension("large"));
+    let file = std::fs::File::create(&large).unwrap();
+    file.set_len(5 << 20).unwrap();
+    let fifo = key.with_extension("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let cases: [(&str, &Path, &Path, Check); 9] = [
         (
             "https://g.test/",
             &certificate,
@@ -495,11 +504,39 @@ fn files_that_are_no_identity_of_the_host_are_refused_at_the_start() {
         ("https://h.test/", &absent, &key, |e| {
             matches!(e, WebIdentityError::File { .. })
         }),
+        ("https://h.test/", &fifo, &key, |e| {
+            matches!(e, WebIdentityError::NotAFile { .. })
+        }),
+        ("https://h.test/", &certificate, &fifo, |e| {
+            matches!(e, WebIdentityError::NotAFile { .. })
+        }),
+        ("https://h.test/", folder, &key, |e| {
+            matches!(e, WebIdentityError::NotAFile { .. })
+        }),
+        ("https://h.test/", &large, &key, |e| {
+            matches!(e, WebIdentityError::TooLarge { .. })
+        }),
     ];
     for (at, certificate, key, check) in cases {
         let refused = EndpointTls::https_web(&url(at), certificate, key).unwrap_err();
         assert!(check(&refused), "{at}: {refused}");
     }
+}
+
+#[test]
+fn a_certificate_of_another_time_is_refused_at_the_start() {
+    let ca = WebCa::new();
+    let (certificate, key) = ca.files("h.test");
+    let refused = |year| {
+        let (new_certificate, new_key) = ca.pem_of("h.test", year);
+        std::fs::write(&certificate, new_certificate).unwrap();
+        std::fs::write(&key, new_key).unwrap();
+        EndpointTls::https_web(&url("https://h.test/"), &certificate, &key).unwrap_err()
+    };
+    let why = refused(2020);
+    assert!(matches!(why, WebIdentityError::Expired { .. }), "{why}");
+    let why = refused(3000);
+    assert!(matches!(why, WebIdentityError::NotYetValid { .. }), "{why}");
 }
 
 #[tokio::test(start_paused = true)]

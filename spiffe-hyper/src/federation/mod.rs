@@ -49,6 +49,7 @@ mod client;
 mod counts;
 mod endpoint;
 mod error;
+mod file;
 mod held;
 mod interval;
 mod relationship;

@@ -207,6 +207,14 @@ impl WebCa {
         self.pem_with(host, |_| {})
     }
 
+    /// The same, valid in that year only.
+    pub(crate) fn pem_of(&self, host: &str, year: i32) -> (String, String) {
+        self.pem_with(host, |params| {
+            params.not_before = rcgen::date_time_ymd(year, 1, 1);
+            params.not_after = rcgen::date_time_ymd(year + 1, 1, 1);
+        })
+    }
+
     fn pem_with(
         &self,
         host: &str,
@@ -242,10 +250,7 @@ impl WebCa {
     }
 
     pub(crate) fn expired_tls(&self, host: &str) -> Tls {
-        Self::tls_of(&self.pem_with(host, |params| {
-            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
-        }))
+        Self::tls_of(&self.pem_of(host, 2020))
     }
 
     fn tls_of((certificate, key): &(String, String)) -> Tls {

@@ -51,7 +51,7 @@ impl EndpointTls {
     ///
     /// # Errors
     ///
-    /// Where the files are no identity of that host.
+    /// Where the files are no identity of that host, or none that is valid now.
     pub fn https_web(
         url: &EndpointUrl,
         certificate: impl Into<PathBuf>,

@@ -1,11 +1,10 @@
 //! A certificate of the web and its key, from files that others replace.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
@@ -13,6 +12,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use spiffe_core::clock::{Clock, SystemClock};
+use spiffe_core::x509::Certificate;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -20,6 +21,7 @@ use webpki::EndEntityCert;
 use zeroize::Zeroizing;
 
 use crate::federation::TlsError;
+use crate::federation::file::{self, MAX_LEN, Unread};
 
 /// What a server of the web presents: always what the files hold, once that is good.
 pub(super) struct WebIdentity {
@@ -39,7 +41,7 @@ struct Files {
 /// What was in the files.
 #[derive(PartialEq, Eq)]
 struct Content {
-    certificate: Vec<u8>,
+    certificate: Zeroizing<Vec<u8>>,
     key: Zeroizing<Vec<u8>>,
 }
 
@@ -56,7 +58,7 @@ impl WebIdentity {
         };
         let content = files.read()?;
         Ok(Self {
-            presented: ArcSwap::from_pointee(files.identity(&content)?),
+            presented: ArcSwap::from_pointee(files.identity(&content, SystemClock.now())?),
             read: ArcSwap::from_pointee(content),
             files,
         })
@@ -86,7 +88,7 @@ impl WebIdentity {
         if content == **self.read.load() {
             return Ok(());
         }
-        let identity = self.files.identity(&content)?;
+        let identity = self.files.identity(&content, SystemClock.now())?;
         self.presented.store(Arc::new(identity));
         self.read.store(Arc::new(content));
         info!(certificate = %self.files.certificate.display(), "a new certificate is presented");
@@ -97,20 +99,31 @@ impl WebIdentity {
 impl Files {
     fn read(&self) -> Result<Content, WebIdentityError> {
         let read = |path: &Path| {
-            fs::read(path).map_err(|source| WebIdentityError::File {
-                path: path.to_owned(),
-                source,
+            file::read(path).map_err(|why| {
+                let path = path.to_owned();
+                match why {
+                    Unread::Io(source) => WebIdentityError::File { path, source },
+                    Unread::NotAFile => WebIdentityError::NotAFile { path },
+                    Unread::TooLarge => WebIdentityError::TooLarge {
+                        path,
+                        limit: MAX_LEN,
+                    },
+                }
             })
         };
         Ok(Content {
             certificate: read(&self.certificate)?,
-            key: Zeroizing::new(read(&self.key)?),
+            key: read(&self.key)?,
         })
     }
 
     /// The identity that is in the files, where certificate and key go together and are for the host
-    /// that others are told of (SPIFFE Federation section 5.2.1.3).
-    fn identity(&self, content: &Content) -> Result<CertifiedKey, WebIdentityError> {
+    /// that others are told of (SPIFFE Federation section 5.2.1.3), and are valid `now`.
+    fn identity(
+        &self,
+        content: &Content,
+        now: SystemTime,
+    ) -> Result<CertifiedKey, WebIdentityError> {
         let no_pem = |path: &Path| WebIdentityError::Pem { path: path.into() };
         let chain: Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(&content.certificate).collect();
@@ -122,6 +135,7 @@ impl Files {
                 path: self.certificate.clone(),
                 host: self.name.to_str().into_owned(),
             })?;
+        self.check_time(leaf, now)?;
         let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(|_| no_pem(&self.key))?;
         CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|source| {
             WebIdentityError::Key {
@@ -129,6 +143,19 @@ impl Files {
                 source: TlsError(source),
             }
         })
+    }
+
+    fn check_time(&self, leaf: &[u8], now: SystemTime) -> Result<(), WebIdentityError> {
+        let path = || self.certificate.clone();
+        let leaf =
+            Certificate::from_der(leaf).map_err(|_| WebIdentityError::Pem { path: path() })?;
+        if now < leaf.not_before() {
+            return Err(WebIdentityError::NotYetValid { path: path() });
+        }
+        if leaf.not_after() < now {
+            return Err(WebIdentityError::Expired { path: path() });
+        }
+        Ok(())
     }
 }
 
@@ -150,6 +177,12 @@ impl fmt::Debug for WebIdentity {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebIdentityError {
+    /// The certificate has ended.
+    #[error("the certificate in {} has expired", path.display())]
+    Expired {
+        /// Where the certificate is.
+        path: PathBuf,
+    },
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     File {
@@ -166,6 +199,18 @@ pub enum WebIdentityError {
         /// Why.
         source: TlsError,
     },
+    /// A file is something else: a directory, a device, a FIFO.
+    #[error("{} is no regular file", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The certificate is for later.
+    #[error("the certificate in {} is not valid yet", path.display())]
+    NotYetValid {
+        /// Where the certificate is.
+        path: PathBuf,
+    },
     /// The certificate is that of another host than the URL names.
     #[error("the certificate in {} is not for {host}, the host that others are told", path.display())]
     OtherHost {
@@ -179,6 +224,14 @@ pub enum WebIdentityError {
     Pem {
         /// Which.
         path: PathBuf,
+    },
+    /// A file is larger than anyone needs.
+    #[error("{} is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// How much is read.
+        limit: u64,
     },
 }
 

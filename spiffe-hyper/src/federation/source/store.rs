@@ -9,6 +9,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use spiffe_core::{TrustBundle, TrustDomain};
 use tracing::warn;
 
+use crate::federation::file::{self, Unread};
+
 /// A folder with a bundle document for each trust domain that is federated with (SPIFFE Federation
 /// section 4.2).
 #[derive(Debug)]
@@ -30,9 +32,9 @@ impl Store {
     /// What was held of a trust domain. A file that is of no use is told and left out.
     pub(super) fn load(&self, trust_domain: &TrustDomain) -> Option<TrustBundle> {
         let path = self.path(trust_domain);
-        let text = match fs::read(&path) {
+        let text = match file::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(Unread::Io(error)) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 warn!(path = %path.display(), %error, "a stored bundle cannot be read");
                 return None;
@@ -84,7 +86,9 @@ const LONGEST_NAME: usize = 255 - ".json.new".len();
 fn write(path: &Path, bundle: &TrustBundle) -> io::Result<()> {
     let document = bundle.to_document().map_err(io::Error::other)?;
     let beside = path.with_extension("json.new");
-    let mut file = File::create(&beside)?;
+    // What lies there may be no file, and to open it would wait for good.
+    remove(&beside)?;
+    let mut file = File::create_new(&beside)?;
     file.write_all(document.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)
@@ -125,6 +129,30 @@ mod tests {
         }
         fs::remove_dir_all(&store.directory).unwrap();
         store_bundle().unwrap_err();
+    }
+
+    #[test]
+    fn what_is_no_regular_file_or_is_too_large_is_left_out_and_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().to_owned()).unwrap();
+        let authority = TestAuthority::new("a.test");
+        let path = store.path(authority.trust_domain());
+        let fifo = |path: &Path| {
+            let made = std::process::Command::new("mkfifo").arg(path).status();
+            assert!(made.unwrap().success());
+        };
+        fifo(&path);
+        fifo(&path.with_extension("json.new"));
+        assert!(matches!(file::read(&path), Err(Unread::NotAFile)));
+        assert_eq!(store.load(authority.trust_domain()), None);
+        let held = || Some(authority.bundle());
+        store.settle(authority.trust_domain(), held).unwrap();
+        assert_eq!(store.load(authority.trust_domain()), held());
+
+        let file = File::create(&path).unwrap();
+        file.set_len(file::MAX_LEN + 1).unwrap();
+        assert!(matches!(file::read(&path), Err(Unread::TooLarge)));
+        assert_eq!(store.load(authority.trust_domain()), None);
     }
 
     #[test]
