@@ -32,16 +32,16 @@ impl SnapshotCell {
     }
 
     /// Replaces the snapshot where it is another one by now. A generation without a change would have
-    /// each connection judged again for nothing.
-    pub(crate) fn publish_news(&self, snapshot: IdentitySnapshot) {
-        self.publish_where(snapshot, |old, new| !old.shows_the_same_as(new));
+    /// each connection judged again for nothing. Tells whether it was replaced.
+    pub(crate) fn publish_news(&self, snapshot: IdentitySnapshot) -> bool {
+        self.publish_where(snapshot, |old, new| !old.shows_the_same_as(new))
     }
 
     fn publish_where(
         &self,
         snapshot: IdentitySnapshot,
         meant: impl FnOnce(&IdentitySnapshot, &IdentitySnapshot) -> bool,
-    ) {
+    ) -> bool {
         // The sender's lock puts publishers in a row, so generations and snapshots go together.
         self.changed.send_if_modified(|generation| {
             let is_meant = meant(&self.latest.load(), &snapshot);
@@ -51,7 +51,7 @@ impl SnapshotCell {
                     .store(Arc::new(snapshot.at_generation(*generation)));
             }
             is_meant
-        });
+        })
     }
 }
 

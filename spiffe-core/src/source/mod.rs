@@ -104,8 +104,9 @@ impl<S: IdentitySource + ?Sized> IdentitySource for Arc<S> {
 #[cfg(feature = "workload-api")]
 fn publish_bundles(cell: &SnapshotCell, bundles: BundleSet, label: &'static str) -> bool {
     let any = bundles.iter().next().is_some();
-    cell.publish_news(IdentitySnapshot::new(Vec::new(), bundles));
-    telemetry::source_shows(label, &cell.snapshot());
+    if cell.publish_news(IdentitySnapshot::new(Vec::new(), bundles)) {
+        telemetry::source_shows(label, &cell.snapshot());
+    }
     any
 }
 

@@ -155,8 +155,9 @@ impl X509SourceBuilder {
             };
             let ready = snapshot.svid().is_some();
             counted.store(all - snapshot.svids().len(), Ordering::Relaxed);
-            shown.publish_news(snapshot);
-            telemetry::source_shows(X509Identities::LABEL, &shown.snapshot());
+            if shown.publish_news(snapshot) {
+                telemetry::source_shows(X509Identities::LABEL, &shown.snapshot());
+            }
             ready
         };
         let upkeep = Upkeep::start::<X509Identities>(client, self.settings, self.patience, publish);
