@@ -44,6 +44,10 @@ mod x509;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+#[cfg(feature = "workload-api")]
+use tokio_stream::StreamExt;
+#[cfg(feature = "workload-api")]
+use tokio_stream::wrappers::WatchStream;
 
 #[cfg(feature = "workload-api")]
 use self::upkeep::TooLate;
@@ -84,6 +88,27 @@ pub trait IdentitySource: Send + Sync + 'static {
     fn generation(&self) -> u64 {
         *self.subscribe().borrow()
     }
+}
+
+/// The snapshots of a source as a stream: that of now, and from then on the newest after each change.
+/// It goes on for good; whoever is slow misses those in between.
+///
+/// ```
+/// use spiffe_core::{X509Source, source};
+/// use tokio_stream::StreamExt;
+///
+/// # async fn example(source: X509Source) {
+/// let mut updates = source::updates(source);
+/// while let Some(snapshot) = updates.next().await {
+///     println!("{:?}", snapshot.svid());
+/// }
+/// # }
+/// ```
+#[cfg(feature = "workload-api")]
+pub fn updates(
+    source: impl IdentitySource,
+) -> impl tokio_stream::Stream<Item = Arc<IdentitySnapshot>> + Send + Unpin {
+    WatchStream::new(source.subscribe()).map(move |_| source.snapshot())
 }
 
 impl<S: IdentitySource + ?Sized> IdentitySource for Arc<S> {

@@ -29,6 +29,8 @@ mod sessions;
 mod standing;
 mod stream;
 mod verdict;
+#[cfg(feature = "rustls-0_23")]
+mod web;
 
 pub use accept::{Acceptor, Arrival};
 pub use client::ClientTls;
@@ -39,3 +41,5 @@ pub use server::ServerTls;
 pub use sessions::Resumption;
 pub use standing::TrustChange;
 pub use stream::{Parting, PeerStream};
+#[cfg(feature = "rustls-0_23")]
+pub use web::web_client;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 #[cfg(feature = "rustls-0_23")]
 use rustls::crypto::CryptoProvider;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 
 use super::config::{ClockTime, Side, with_tls13};
 use super::sessions::ServerSessions;
@@ -22,6 +22,8 @@ pub struct ServerTls {
     side: Side,
     clients: ClientAuth,
     max_pending_handshakes: usize,
+    /// What is presented in place of the SVID.
+    presented: Option<Arc<dyn ResolvesServerCert>>,
 }
 
 impl ServerTls {
@@ -31,6 +33,7 @@ impl ServerTls {
             side: Side::new(source, allow),
             clients: ClientAuth::Required,
             max_pending_handshakes: 1024,
+            presented: None,
         }
     }
 
@@ -71,7 +74,8 @@ impl ServerTls {
         self
     }
 
-    /// How many handshakes a listener carries on at a time: 1024 where nothing else is said.
+    /// How many handshakes a listener carries on at a time: 1024 where nothing else is said. While so
+    /// many go on, a new connection takes the place of the oldest once that has had half a second.
     #[must_use]
     pub fn max_pending_handshakes(mut self, limit: usize) -> Self {
         self.max_pending_handshakes = limit.max(1);
@@ -102,6 +106,16 @@ impl ServerTls {
     pub fn crypto_provider(mut self, provider: Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
         self.side.use_provider(provider)?;
         Ok(self)
+    }
+
+    /// Presents this certificate in place of the SVID: one of the web, for clients that know servers
+    /// by their names. Clients prove who they are by their X.509-SVIDs as before, and
+    /// [`web_client`](super::web_client) makes such clients.
+    #[cfg(feature = "rustls-0_23")]
+    #[must_use]
+    pub fn presenting(mut self, certificate: Arc<dyn ResolvesServerCert>) -> Self {
+        self.presented = Some(certificate);
+        self
     }
 
     /// What becomes of connections when trust or policy change while they last: the peer is judged
@@ -160,7 +174,11 @@ impl ServerTls {
             ClientAuth::Off => builder.with_no_client_auth(),
             ClientAuth::Optional | ClientAuth::Required => builder.with_client_cert_verifier(judge),
         };
-        let mut config = builder.with_cert_resolver(side.presenter());
+        let presented = match &self.presented {
+            Some(certificate) => certificate.clone(),
+            None => side.presenter(),
+        };
+        let mut config = builder.with_cert_resolver(presented);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.alpn_protocols.clone_from(&side.alpn);

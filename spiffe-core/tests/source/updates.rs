@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use spiffe_core::IdentitySource;
 use spiffe_core::clock::{Clock, SystemClock};
-use spiffe_core::source::{SourceError, X509Source};
+use spiffe_core::source::{self, SourceError, X509Source};
 use spiffe_core::testing::{FakeWorkloadApi, TestAuthority, message};
 use spiffe_core::verify::{Role, x509_peer};
 use spiffe_core::workload_api::WhenDenied;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tokio_stream::StreamExt;
 use tonic::Code;
 
 use crate::{World, leaf};
@@ -247,4 +248,19 @@ async fn health_tells_age_end_error_and_generation() {
     assert!(clone.health().stopped);
     let why = clone.ready().await.unwrap_err();
     assert!(matches!(why, SourceError::Shutdown), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn updates_are_a_stream_too_and_whoever_is_slow_gets_the_newest() {
+    let authority = TestAuthority::new("a.test");
+    let source = authority.source("/web");
+    let mut updates = source::updates(Arc::clone(&source));
+    let first = updates.next().await.unwrap();
+    assert_eq!(first.generation(), source.snapshot().generation());
+    source.publish(authority.snapshot("/web"));
+    source.publish(authority.snapshot("/db"));
+    let newest = updates.next().await.unwrap();
+    assert_eq!(newest.svid().unwrap().id().path(), "/db");
+    let more = timeout(Duration::from_secs(60), updates.next()).await;
+    assert!(more.is_err(), "nothing has changed");
 }
