@@ -4,18 +4,17 @@
 //! `SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock cargo run --example axum_server`
 #![expect(clippy::print_stdout, reason = "an example tells what happens")]
 
-use std::error::Error;
-
 use axum::{Router, routing::get};
 use spiffe_core::{
     IdentitySource, SourceExt, SpiffeId, X509Source,
     authorizer::{exactly, member_of},
 };
+use spiffe_examples::Failed;
 use spiffe_hyper::{Caller, HTTP, Listener, serve};
 use spiffe_tower::AuthorizeLayer;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let source = X509Source::connect().await?;
     let home = match source.snapshot().svid() {
         Some(svid) => svid.id().trust_domain(),

@@ -8,7 +8,6 @@
 //! believed by the SPIFFE bundle document in the file `BUNDLE`.
 #![expect(clippy::print_stdout, reason = "an example tells what happens")]
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::{env, fs, future};
@@ -20,6 +19,7 @@ use spiffe_core::tls::PeerStream;
 use spiffe_core::{
     BundleSet, IdentitySnapshot, SourceExt, SpiffeId, TrustBundle, TrustDomain, spiffe_id,
 };
+use spiffe_examples::Failed;
 use spiffe_hyper::federation::{
     BundleClient, BundleEndpoint, BundleServer, EndpointTls, EndpointUrl, FederatedSource,
     Relationship,
@@ -29,7 +29,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Outcome<T> = Result<T, Failed>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome<()> {

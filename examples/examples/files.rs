@@ -6,13 +6,13 @@
 //! The directory holds `svid.pem`, `svid_key.pem` and `svid_bundle.pem`. The source is one like any
 //! other: `source.server(..)` and `source.client(..)` do mutual TLS with it.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use spiffe_core::source::FileSource;
-use spiffe_examples::tell_identities;
+use spiffe_examples::{Failed, tell_identities};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let directory = std::env::args_os().nth(1);
     let directory = directory.ok_or("usage: files DIRECTORY, as in /run/spiffe")?;
     let source = FileSource::builder(directory)

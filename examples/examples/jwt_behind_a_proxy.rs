@@ -9,7 +9,7 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "an example tells what happens")]
 
-use std::{env, error::Error};
+use std::env;
 
 use axum::{Router, body::Body, http::Request, routing::get};
 use http_body_util::BodyExt;
@@ -18,6 +18,7 @@ use spiffe_core::{
     JwtSource, SourceExt, SpiffeId, X509Source,
     authorizer::{anyone, exactly},
 };
+use spiffe_examples::Failed;
 use spiffe_hyper::{Caller, Connector, Listener};
 use spiffe_tower::{AuthorizeLayer, JwtBearerLayer, JwtInjectLayer};
 use tokio::{
@@ -30,7 +31,7 @@ use tower::{Layer, ServiceExt};
 /// The name that the service goes by: tokens have to be for it.
 const AUDIENCE: &str = "hello";
 
-type Outcome = Result<(), Box<dyn Error>>;
+type Outcome = Result<(), Failed>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome {

@@ -4,16 +4,15 @@
 //! `curl http://127.0.0.1:9464/metrics`; `-- ADDRESS` serves them elsewhere. docs/observability.md explains what is seen there.
 #![expect(clippy::print_stdout, reason = "an example tells what happens")]
 
-use std::error::Error;
-
 use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use spiffe_core::{IdentitySource, X509Source};
+use spiffe_examples::Failed;
 use tokio::net::TcpListener;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     // Before the first source, which tells the recorder what its numbers mean.
     let recorder = PrometheusBuilder::new().install_recorder()?;
 

@@ -4,15 +4,14 @@
 //! `SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock cargo run --example plain_tokio`
 #![expect(clippy::print_stdout, reason = "an example tells what happens")]
 
-use std::error::Error;
-
 use spiffe_core::authorizer::member_of;
 use spiffe_core::{IdentitySource, SourceExt, X509Source};
+use spiffe_examples::Failed;
 use spiffe_hyper::{Connector, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let source = X509Source::connect().await?;
     let home = match source.snapshot().svid() {
         Some(svid) => svid.id().trust_domain(),
@@ -40,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let mut echo = String::new();
         stream.read_to_string(&mut echo).await?;
         println!("client: heard {echo:?}");
-        Ok::<_, Box<dyn Error>>(())
+        Ok::<_, Failed>(())
     };
     tokio::try_join!(serving, calling)?;
     Ok(())

@@ -8,17 +8,17 @@
 #![expect(clippy::print_stdout, reason = "an example tells what happens")]
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use spiffe_core::authorizer::member_of;
 use spiffe_core::{IdentitySource, SourceExt, X509Source};
+use spiffe_examples::Failed;
 use spiffe_hyper::{HTTP, Listener, serve};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let source = X509Source::connect().await?;
     let home = match source.snapshot().svid() {
         Some(svid) => svid.id().trust_domain(),

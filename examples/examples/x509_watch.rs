@@ -2,13 +2,11 @@
 //!
 //! `SPIFFE_ENDPOINT_SOCKET=unix:///run/spire/agent.sock cargo run --example x509_watch`
 
-use std::error::Error;
-
 use spiffe_core::X509Source;
-use spiffe_examples::tell_identities;
+use spiffe_examples::{Failed, tell_identities};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let source = X509Source::connect().await?;
     tell_identities(&source).await;
     Ok(())

@@ -262,4 +262,40 @@ async fn a_stranger_is_told_why() {
     assert!(printed.contains("PermissionDenied"), "{printed}");
 }
 
+#[tokio::test]
+async fn who_has_no_agent_is_told_what_to_set() {
+    let programs: [(PathBuf, &[&str]); 9] = [
+        (example("axum_server"), &[]),
+        (
+            example("jwt_behind_a_proxy"),
+            &["service", "127.0.0.1:0", "spiffe://example.org/client"],
+        ),
+        (example("metrics_exporter"), &["127.0.0.1:0"]),
+        (example("plain_tokio"), &[]),
+        (example("reqwest_client"), &[]),
+        (example("x509_watch"), &[]),
+        (
+            env!("CARGO_BIN_EXE_greeter-client").into(),
+            &["127.0.0.1:1", "hello", "you"],
+        ),
+        (
+            env!("CARGO_BIN_EXE_greeter-server").into(),
+            &["127.0.0.1:0"],
+        ),
+        (env!("CARGO_BIN_EXE_stranger").into(), &[]),
+    ];
+    for (program, arguments) in programs {
+        let mut command = Command::new(&program);
+        let command = command
+            .args(arguments)
+            .env_remove("SPIFFE_ENDPOINT_SOCKET")
+            .kill_on_drop(true);
+        let output = timeout(LIMIT, command.output()).await.unwrap().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{}", program.display());
+        let words = "Error: SPIFFE_ENDPOINT_SOCKET is not set: set it to where the agent listens";
+        assert!(told.starts_with(words), "{}: {told}", program.display());
+    }
+}
+
 const LIMIT: Duration = Duration::from_secs(30);

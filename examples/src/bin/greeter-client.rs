@@ -4,10 +4,11 @@
 //! It talks to `spiffe://example.org/greeter/server` and nobody else, wherever that answers.
 #![expect(clippy::print_stdout, reason = "an example tells what happens")]
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use spiffe_core::{SourceExt, SpiffeId, X509Source, authorizer::exactly, spiffe_id};
 use spiffe_examples::{
+    Failed,
     lines::Line,
     proto::greeter::{ResetRequest, SayHelloRequest, greeter_client::GreeterClient},
     tell_identities,
@@ -25,7 +26,7 @@ const USAGE: &str = "usage: greeter-client ADDRESS (hello NICKNAME | reset | flo
 const PACE: Duration = Duration::from_millis(10);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let [address, what @ ..] = arguments.as_slice() else {
@@ -51,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-async fn hello(mut greeter: Greeter, nickname: &str) -> Result<(), Box<dyn Error>> {
+async fn hello(mut greeter: Greeter, nickname: &str) -> Result<(), Failed> {
     let request = SayHelloRequest {
         nickname: nickname.to_owned(),
     };
@@ -67,7 +68,7 @@ async fn hello(mut greeter: Greeter, nickname: &str) -> Result<(), Box<dyn Error
     Ok(())
 }
 
-async fn reset(mut greeter: Greeter) -> Result<(), Box<dyn Error>> {
+async fn reset(mut greeter: Greeter) -> Result<(), Failed> {
     match greeter.reset(ResetRequest {}).await {
         Ok(answer) => println!("{} greetings forgotten", answer.get_ref().forgotten),
         Err(status) => println!("{}", refused(&status)),
@@ -76,7 +77,7 @@ async fn reset(mut greeter: Greeter) -> Result<(), Box<dyn Error>> {
 }
 
 /// Calls and calls, and counts. That identities are renewed meanwhile is the channel's matter.
-async fn flow(mut greeter: Greeter, duration: Duration) -> Result<(), Box<dyn Error>> {
+async fn flow(mut greeter: Greeter, duration: Duration) -> Result<(), Failed> {
     let (mut sent, mut failed) = (0, 0);
     let end = Instant::now() + duration;
     let mut ticks = time::interval(PACE);

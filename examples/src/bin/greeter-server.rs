@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error,
     mem,
     net::SocketAddr,
     sync::{Mutex, PoisonError},
@@ -18,6 +17,7 @@ use spiffe_core::{
     x509::Certificate,
 };
 use spiffe_examples::{
+    Failed,
     lines::{Line, serial_of},
     proto::greeter::{
         ResetRequest, ResetResponse, SayHelloRequest, SayHelloResponse,
@@ -34,7 +34,7 @@ const CLIENT: SpiffeId = spiffe_id!("spiffe://example.org/greeter/client");
 const OPERATOR: SpiffeId = spiffe_id!("spiffe://example.org/operator");
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     // The SDK logs whom it turns away, and why.
     tracing_subscriber::fmt().with_ansi(false).init();
     let address: SocketAddr = std::env::args()

@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 #![expect(clippy::print_stderr, reason = "what went wrong is told apart")]
 
-use std::{collections::HashSet, error::Error, fs, future, io, sync::Arc, time::Duration};
+use std::{collections::HashSet, fs, future, io, sync::Arc, time::Duration};
 
 use spiffe_core::{
     IdentitySource, JwtSource, Peer, SourceExt, SpiffeId, TrustBundle, TrustDomain, X509Source,
@@ -10,6 +10,7 @@ use spiffe_core::{
     tls::{Acceptor, Connector},
     x509::Certificate,
 };
+use spiffe_examples::Failed;
 use spiffe_hyper::federation::{
     BundleEndpoint, BundleServer, EndpointTls, FederatedSource, Relationship,
 };
@@ -27,7 +28,7 @@ const PACE: Duration = Duration::from_millis(100);
 const HELLO: &[u8] = b"hello\n";
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
@@ -63,7 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Publishes our bundle, and fetches that of a partner again and again; tells how many X.509
 /// authorities the partner has, whenever that changes.
-async fn federate(address: &str, partner: Relationship) -> Result<(), Box<dyn Error>> {
+async fn federate(address: &str, partner: Relationship) -> Result<(), Failed> {
     let source = X509Source::connect().await?;
     let snapshot = source.snapshot();
     let svid = snapshot.svid().ok_or("the identity was withdrawn")?;
@@ -96,7 +97,7 @@ async fn federate(address: &str, partner: Relationship) -> Result<(), Box<dyn Er
     }
 }
 
-async fn serve(address: &str, client: SpiffeId) -> Result<(), Box<dyn Error>> {
+async fn serve(address: &str, client: SpiffeId) -> Result<(), Failed> {
     let source = X509Source::connect().await?;
     let acceptor = Arc::new(source.server(exactly(client)).acceptor());
     let listener = TcpListener::bind(address).await?;
@@ -133,7 +134,7 @@ async fn answer(acceptor: &Acceptor, tcp: TcpStream) -> io::Result<()> {
 }
 
 /// One connection after the other, each with a handshake of its own.
-async fn call(address: &str, server: SpiffeId, renewals: usize) -> Result<(), Box<dyn Error>> {
+async fn call(address: &str, server: SpiffeId, renewals: usize) -> Result<(), Failed> {
     let source = X509Source::connect().await?;
     let connector = source.client(exactly(server)).connector();
     let (mut calls, mut theirs, mut ours) = (0, HashSet::new(), HashSet::new());
@@ -154,7 +155,7 @@ async fn call(address: &str, server: SpiffeId, renewals: usize) -> Result<(), Bo
 }
 
 /// What the server's certificate says, and what it says of ours.
-async fn ask(connector: &Connector, address: &str) -> Result<(String, String), Box<dyn Error>> {
+async fn ask(connector: &Connector, address: &str) -> Result<(String, String), Failed> {
     let mut stream = connector
         .connect(TcpStream::connect(address).await?)
         .await?;

@@ -11,19 +11,19 @@ mod answer;
 mod control;
 mod greet;
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use spiffe_core::authorizer::anyone;
 use spiffe_core::workload_api::WorkloadApiClient;
 use spiffe_core::{JwtSource, SourceExt, X509Source};
+use spiffe_examples::Failed;
 use spiffe_hyper::Listener;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let mut stop = signal(SignalKind::terminate())?;
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     tokio::select! {
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), Failed> {
     let greetings = TcpListener::bind("127.0.0.1:0").await?;
     let orders = TcpListener::bind("127.0.0.1:0").await?;
     println!("SPIFFE_HARNESS_VERSION=1");
