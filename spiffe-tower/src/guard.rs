@@ -139,7 +139,17 @@ fn at_the_other_end(extensions: &Extensions) -> Option<&Peer> {
 
 fn nobody<B>(request: &Request<B>) -> Refusal {
     let rpc = request.uri().path();
-    warn!(rpc, "a call was refused: nobody proved who is calling");
+    if token_welcome(request.extensions()) {
+        warn!(rpc, "a call was refused: nobody proved who is calling");
+    } else {
+        // Each connection has a peer. A server that tells of none refuses everybody: likely a mistake.
+        warn!(
+            rpc,
+            "a call was refused: nobody proved who is calling, for the request carries no connection \
+             (serve with spiffe_hyper::serve, spiffe_hyper::with_connections under axum::serve, or \
+             serve_mtls of spiffe_tonic)"
+        );
+    }
     Refusal::Unauthenticated
 }
 
@@ -147,10 +157,21 @@ fn nobody<B>(request: &Request<B>) -> Refusal {
 fn no_caller<B>(request: &Request<B>) -> Refusal {
     let refusal = nobody(request);
     #[cfg(feature = "jwt")]
-    if request.extensions().get::<TokenWelcome>().is_some() {
+    if token_welcome(request.extensions()) {
         return Refusal::no_token();
     }
     refusal
+}
+
+/// Whether a token could have made up for a missing connection.
+#[cfg(feature = "jwt")]
+fn token_welcome(extensions: &Extensions) -> bool {
+    extensions.get::<TokenWelcome>().is_some()
+}
+
+#[cfg(not(feature = "jwt"))]
+fn token_welcome(_: &Extensions) -> bool {
+    false
 }
 
 impl fmt::Debug for Guard {
