@@ -131,8 +131,8 @@ fn endpoint(uri: Uri) -> Result<Endpoint, ChannelError> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
-    /// There is no connection; the sources tell why.
-    #[error("cannot connect")]
+    /// There is no connection, for this reason.
+    #[error("there is no channel: {0}")]
     Connect(#[source] Arc<ConnectError>),
     /// It names no server to connect to securely.
     #[error("{0} is no https URI; it should look like https://host:port")]
@@ -147,6 +147,10 @@ pub enum ChannelError {
 
 #[cfg(test)]
 mod tests {
+    use spiffe_core::SourceExt;
+    use spiffe_core::authorizer::anyone;
+    use spiffe_core::testing::TestAuthority;
+
     use super::*;
 
     #[test]
@@ -163,6 +167,19 @@ mod tests {
                 "{uri}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_channel_the_error_itself_says_why() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = nobody.local_addr().unwrap();
+        drop(nobody);
+        let tls = TestAuthority::new("a.test").source("/web").client(anyone());
+        let error = channel(&format!("https://{address}"), tls)
+            .await
+            .unwrap_err();
+        let begins = format!("there is no channel: cannot connect to {address}: ");
+        assert!(error.to_string().starts_with(&begins), "{error}");
     }
 
     #[test]
