@@ -1,7 +1,9 @@
 //! What a channel does to each call, and why one fails.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, iter};
 
 use http::header::{HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
@@ -69,6 +71,10 @@ pub enum CallError {
     /// It names no method of a server.
     #[error("this is not what a call is named like")]
     Name(#[from] http::uri::InvalidUriParts),
+    /// TLS ended the connection while the call was on its way, mostly as the server did not let us in:
+    /// `UNAVAILABLE`, with the alert.
+    #[error("the secure connection failed")]
+    Secure(#[source] tonic::ConnectError),
     /// It took longer than it may.
     #[error("the call took too long")]
     TimedOut(#[source] TimeoutExpired),
@@ -77,6 +83,21 @@ pub enum CallError {
 impl CallError {
     pub(crate) fn connect(why: Arc<ConnectError>) -> Self {
         Self::Connect(tonic::ConnectError(Box::new(why)))
+    }
+
+    /// A connection that failed under a call. With TLS 1.3 it may only now be told that the server
+    /// refused the handshake.
+    pub(crate) fn broken(why: hyper::Error) -> Self {
+        let mut causes = iter::successors(why.source(), |cause| (*cause).source());
+        let told = causes.find_map(|cause| cause.downcast_ref::<io::Error>());
+        match told {
+            // What TLS says of itself, alerts above all.
+            Some(tls) if tls.kind() == io::ErrorKind::InvalidData => {
+                let words = format!("the secure connection failed: {tls}");
+                Self::Secure(tonic::ConnectError(words.into()))
+            }
+            _ => Self::Http(why),
+        }
     }
 }
 

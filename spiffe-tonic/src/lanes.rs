@@ -79,7 +79,7 @@ impl Lanes {
                         request = unsent;
                         self.close(&lane);
                     }
-                    _ => return Err(CallError::Http(failed.into_error())),
+                    _ => return Err(CallError::broken(failed.into_error())),
                 },
             }
         }
