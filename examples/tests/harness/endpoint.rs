@@ -31,21 +31,22 @@ async fn ep4_an_endpoint_that_is_none_ends_it_at_once() {
     drop(world.harness().await);
     let socket = world.socket();
     let socket = socket.display();
-    for bad in [
-        format!("unix://localhost{socket}"),
-        format!("http://{socket}"),
-        format!("{socket}"),
-        format!("unix://{socket}?x=1"),
-        "unix:relative.sock".to_owned(),
-        "tcp://localhost:80".to_owned(),
-        "tcp://127.0.0.1".to_owned(),
-        String::new(),
+    let scheme = "starts with unix:// or tcp://";
+    for (bad, says) in [
+        (format!("unix://localhost{socket}"), "has no host"),
+        (format!("http://{socket}"), scheme),
+        (format!("{socket}"), scheme),
+        (format!("unix://{socket}?x=1"), "has no query"),
+        ("unix:relative.sock".to_owned(), "needs an absolute path"),
+        ("tcp://localhost:80".to_owned(), "must be an IP address"),
+        ("tcp://127.0.0.1".to_owned(), "needs a port"),
+        (String::new(), scheme),
     ] {
         let mut harness = Harness::start(&bad);
         assert!(!harness.ready().await, "{bad}");
         let (code, said) = harness.end().await;
         assert_eq!(code, Some(1), "{bad}");
-        assert!(said.contains("Endpoint"), "{bad}: {said}");
+        assert!(said.contains(says), "{bad}: {said}");
     }
 }
 
