@@ -449,7 +449,7 @@ async fn an_api_that_never_answers_is_given_up() {
     let (authority, api, client) = world();
     api.publish(&authority.snapshot("/web"));
     api.answer_after(Duration::from_secs(24 * 3600));
-    for call in 0..6 {
+    for call in 0..11 {
         let begin = Instant::now();
         let why = match call {
             0 => client.fetch_x509().await.map(drop),
@@ -457,6 +457,11 @@ async fn an_api_that_never_answers_is_given_up() {
             2 => client.fetch_jwt_bundles().await.map(drop),
             3 => client.fetch_wit_bundles().await.map(drop),
             4 => client.fetch_jwt_svids(["db"], None).await.map(drop),
+            5 => client.watch_x509().await.map(drop),
+            6 => client.watch_x509_bundles().await.map(drop),
+            7 => client.watch_jwt_bundles().await.map(drop),
+            8 => client.watch_wit_bundles().await.map(drop),
+            9 => client.watch_wit_svids(None).await.map(drop),
             _ => client.fetch_wit_svids(None).await.map(drop),
         };
         let silent = matches!(why, Err(WorkloadApiError::Silent { .. }));

@@ -7,7 +7,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 use tracing::warn;
 
-use super::client::{refused, request};
+use super::client::{Api, refused, request};
 use super::decode::{self, Bundles, Decoded, ReadBundle};
 use super::{Limits, WorkloadApiClient, WorkloadApiError};
 use crate::bundle::BundleSet;
@@ -33,12 +33,15 @@ impl WorkloadApiClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, or refuses.
+    /// Where the API cannot be reached, refuses, or does not answer for 30 seconds.
     pub async fn watch_x509_bundles(&self) -> Result<BundleWatch, WorkloadApiError> {
-        let mut service = self.service().await?;
-        let opened = service.fetch_x509_bundles(request(X509BundlesRequest {}));
-        let messages = opened.await.map_err(refused)?.into_inner();
-        let messages = messages.map(|message| Ok(message?.bundles.into_iter().collect()));
+        let ask = |mut api: Api| async move {
+            api.fetch_x509_bundles(request(X509BundlesRequest {})).await
+        };
+        let messages = self
+            .open(ask)
+            .await?
+            .map(|message| Ok(message?.bundles.into_iter().collect()));
         Ok(self.bundle_watch(messages, decode::x509_authorities))
     }
 
@@ -59,12 +62,15 @@ impl WorkloadApiClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, or refuses.
+    /// Where the API cannot be reached, refuses, or does not answer for 30 seconds.
     pub async fn watch_jwt_bundles(&self) -> Result<BundleWatch, WorkloadApiError> {
-        let mut service = self.service().await?;
-        let opened = service.fetch_jwt_bundles(request(JwtBundlesRequest {}));
-        let messages = opened.await.map_err(refused)?.into_inner();
-        let messages = messages.map(|message| Ok(message?.bundles.into_iter().collect()));
+        let ask = |mut api: Api| async move {
+            api.fetch_jwt_bundles(request(JwtBundlesRequest {})).await
+        };
+        let messages = self
+            .open(ask)
+            .await?
+            .map(|message| Ok(message?.bundles.into_iter().collect()));
         Ok(self.bundle_watch(messages, decode::jwt_keys))
     }
 
@@ -86,13 +92,13 @@ impl WorkloadApiClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, or refuses.
+    /// Where the API cannot be reached, refuses, or does not answer for 30 seconds.
     #[cfg(feature = "incubating-wit")]
     pub async fn watch_wit_bundles(&self) -> Result<BundleWatch, WorkloadApiError> {
-        let mut service = self.service().await?;
-        let opened = service.fetch_wit_bundles(request(WitBundlesRequest {}));
-        let messages = opened.await.map_err(refused)?.into_inner();
-        let messages = messages.map(|message| {
+        let ask = |mut api: Api| async move {
+            api.fetch_wit_bundles(request(WitBundlesRequest {})).await
+        };
+        let messages = self.open(ask).await?.map(|message| {
             let bundles = message?.bundles.into_iter();
             Ok(bundles
                 .map(|(name, jwks)| (name, jwks.into_bytes()))

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
-use tonic::Request;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
+use tonic::{Request, Response, Status, Streaming};
 use tower::service_fn;
 
 use super::{Endpoint, Limits, WorkloadApiError};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+
+/// The API over a connection.
+pub(super) type Api = SpiffeWorkloadApiClient<Channel>;
 
 /// A client of the Workload API. Cheap to clone; it connects when it is asked something.
 #[derive(Debug, Clone)]
@@ -70,11 +73,21 @@ impl WorkloadApiClient {
     }
 
     /// The API, connected to for one call.
-    pub(super) async fn service(
-        &self,
-    ) -> Result<SpiffeWorkloadApiClient<Channel>, WorkloadApiError> {
+    pub(super) async fn service(&self) -> Result<Api, WorkloadApiError> {
         let channel = self.connect().await?;
         Ok(SpiffeWorkloadApiClient::new(channel).max_decoding_message_size(self.limits.message()))
+    }
+
+    /// Opens a stream. Who answers pings and nothing else is not waited for.
+    pub(super) async fn open<T, F>(
+        &self,
+        ask: impl FnOnce(Api) -> F,
+    ) -> Result<Streaming<T>, WorkloadApiError>
+    where
+        F: Future<Output = Result<Response<Streaming<T>>, Status>>,
+    {
+        let opening = async { ask(self.service().await?).await.map_err(refused) };
+        Ok(self.prompt(opening).await?.into_inner())
     }
 
     /// Waits for an answer that is to come at once.
@@ -123,11 +136,11 @@ pub(super) fn request<T>(message: T) -> Request<T> {
     request
 }
 
-pub(super) fn refused(status: tonic::Status) -> WorkloadApiError {
+pub(super) fn refused(status: Status) -> WorkloadApiError {
     WorkloadApiError::Refused(Box::new(status))
 }
 
-/// How long an answer may take that is not a stream.
+/// How long an answer may take, and the beginning of one that is a stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// After how much silence the other end is asked whether it is still there: an agent behind `tcp`
 /// may be gone without a word. Servers written in Go, as SPIRE's agent is, take a ping more often
@@ -143,6 +156,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::proto::workload::JwtBundlesRequest;
 
     /// It takes connections and says nothing.
     fn client_of_a_silent_api() -> WorkloadApiClient {
@@ -158,9 +172,10 @@ mod tests {
     async fn an_api_that_fell_silent_is_noticed() {
         let client = client_of_a_silent_api();
         let begin = Instant::now();
-        let watch = timeout(Duration::from_secs(3600), client.watch_x509()).await;
-        let why = watch.unwrap().unwrap_err();
-        assert!(matches!(why, WorkloadApiError::Refused(_)), "{why}");
+        let mut api = client.service().await.unwrap();
+        let asked = api.fetch_jwt_bundles(request(JwtBundlesRequest {}));
+        let asked = timeout(Duration::from_secs(3600), asked).await;
+        asked.unwrap().unwrap_err();
         assert_eq!(begin.elapsed(), PING_AFTER + PING_TIMEOUT);
     }
 

@@ -6,6 +6,8 @@ use tracing::warn;
 #[cfg(feature = "incubating-wit")]
 use zeroize::Zeroize;
 
+#[cfg(feature = "incubating-wit")]
+use super::client::Api;
 use super::client::{refused, request};
 use super::decode::{self, Wanted};
 use super::{Flaw, WorkloadApiClient, WorkloadApiError};
@@ -135,7 +137,7 @@ impl WorkloadApiClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, or refuses.
+    /// Where the API cannot be reached, refuses, or does not answer for 30 seconds.
     #[cfg(feature = "incubating-wit")]
     pub async fn watch_wit_svids(
         &self,
@@ -144,9 +146,9 @@ impl WorkloadApiClient {
         let asked = request(WitsvidRequest {
             spiffe_id: id.map(ToString::to_string).unwrap_or_default(),
         });
-        let opened = self.service().await?.fetch_witsvid(asked).await;
+        let ask = |mut api: Api| async move { api.fetch_witsvid(asked).await };
         Ok(WitWatch {
-            messages: opened.map_err(refused)?.into_inner(),
+            messages: self.open(ask).await?,
             id: id.cloned(),
             client: self.clone(),
         })

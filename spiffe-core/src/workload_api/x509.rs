@@ -7,7 +7,7 @@ use tonic::Streaming;
 use tracing::warn;
 use zeroize::Zeroize;
 
-use super::client::{refused, request};
+use super::client::{Api, refused, request};
 use super::decode::{self, Decoded};
 use super::{Limits, WorkloadApiClient, WorkloadApiError};
 use crate::clock::Clock;
@@ -31,7 +31,7 @@ impl WorkloadApiClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, or refuses.
+    /// Where the API cannot be reached, refuses, or does not answer for 30 seconds.
     pub async fn watch_x509(&self) -> Result<X509Watch, WorkloadApiError> {
         self.watch_x509_from(IdentitySnapshot::default()).await
     }
@@ -41,10 +41,10 @@ impl WorkloadApiClient {
         &self,
         latest: IdentitySnapshot,
     ) -> Result<X509Watch, WorkloadApiError> {
-        let mut service = self.service().await?;
-        let opened = service.fetch_x509svid(request(X509svidRequest {})).await;
+        let ask =
+            |mut api: Api| async move { api.fetch_x509svid(request(X509svidRequest {})).await };
         Ok(X509Watch {
-            messages: opened.map_err(refused)?.into_inner(),
+            messages: self.open(ask).await?,
             latest,
             limits: *self.limits(),
             clock: Arc::clone(self.clock()),

@@ -171,6 +171,22 @@ async fn a_lazy_source_is_there_before_its_identity() {
     assert!(source.snapshot().svid().is_some());
 }
 
+// Its pings are answered, so that the connection looks well.
+#[tokio::test(start_paused = true)]
+async fn an_api_that_never_begins_its_stream_is_asked_again() {
+    let world = World::new();
+    world.api.publish(&world.authority.snapshot("/web"));
+    world.api.answer_after(Duration::from_secs(24 * 3600));
+    let builder = X509Source::builder().endpoint(world.api.endpoint());
+    let builder = builder.clock(Arc::new(world.clock));
+    let source = builder.connect_lazy().unwrap();
+    sleep(Duration::from_secs(29)).await;
+    world.api.answer_after(Duration::ZERO);
+    assert_eq!(world.api.calls(), 1);
+    source.ready().await.unwrap();
+    assert_eq!(world.api.calls(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_watch_ends_with_the_last_clone_or_when_told() {
     let (world, source) = World::connected().await;
