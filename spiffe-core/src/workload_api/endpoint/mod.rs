@@ -63,8 +63,8 @@ pub enum EndpointError {
         "{ENDPOINT_SOCKET} is not set: set it to where the agent listens, as in unix:///run/spire/agent.sock"
     )]
     NotSet,
-    /// The environment variable holds something else than text.
-    #[error("{ENDPOINT_SOCKET} is not UTF-8: percent-encode such bytes of a path")]
+    /// Something else than text.
+    #[error("an endpoint is UTF-8: percent-encode other bytes of a path")]
     NotUtf8,
     /// A percent sign that encodes no byte, or encodes NUL.
     #[error(
@@ -87,6 +87,15 @@ pub enum EndpointError {
     /// A `tcp` address with a user.
     #[error("a tcp address has no user: leave out `@` and what stands before it")]
     UserInfo,
+    /// The environment variable holds no endpoint.
+    // Whoever set it reads one line, so the reason stands in that and is no `source`.
+    #[error("{ENDPOINT_SOCKET} is set to {value:?}, and {why}")]
+    Variable {
+        /// What it holds.
+        value: OsString,
+        /// Why that is none.
+        why: Box<Self>,
+    },
 }
 
 impl Endpoint {
@@ -105,7 +114,12 @@ impl Endpoint {
 
     fn from_variable(value: Option<OsString>) -> Result<Self, EndpointError> {
         let value = value.ok_or(EndpointError::NotSet)?;
-        value.to_str().ok_or(EndpointError::NotUtf8)?.parse()
+        let text = value.to_str().ok_or(EndpointError::NotUtf8);
+        text.and_then(str::parse)
+            .map_err(|why| EndpointError::Variable {
+                value,
+                why: Box::new(why),
+            })
     }
 
     /// An API that is reached in a way of one's own: `connect` makes a connection each time that it
@@ -318,11 +332,22 @@ mod tests {
             Endpoint::from_variable(value.map(|bytes| OsString::from_vec(bytes.to_vec())))
         };
         assert_eq!(read(None).unwrap_err(), EndpointError::NotSet);
-        assert_eq!(
-            read(Some(b"unix:///\xff")).unwrap_err(),
-            EndpointError::NotUtf8
-        );
-        assert_eq!(read(Some(b"")).unwrap_err(), EndpointError::Scheme);
+        for (value, told) in [
+            (
+                b"unix:///\xff".as_slice(),
+                r#"SPIFFE_ENDPOINT_SOCKET is set to "unix:///\xFF", and an endpoint is UTF-8: percent-encode other bytes of a path"#,
+            ),
+            (
+                b"",
+                r#"SPIFFE_ENDPOINT_SOCKET is set to "", and an endpoint starts with unix:// or tcp://, as in unix:///run/spire/agent.sock"#,
+            ),
+            (
+                b"unix://run/a.sock",
+                r#"SPIFFE_ENDPOINT_SOCKET is set to "unix://run/a.sock", and a unix address has no host: write unix:///path with three slashes"#,
+            ),
+        ] {
+            assert_eq!(read(Some(value)).unwrap_err().to_string(), told);
+        }
         let endpoint = read(Some(b"unix:///run/a.sock")).unwrap();
         assert_eq!(endpoint.path(), Some(Path::new("/run/a.sock")));
     }
