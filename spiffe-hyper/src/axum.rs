@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Once;
 use std::task::{Context, Poll};
 
 use axum::Extension;
@@ -18,9 +19,10 @@ use spiffe_core::tls::PeerStream;
 use spiffe_tower::{Connection, Principal};
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::warn;
 
 use crate::listener::Listener;
-use crate::transport::{Transport, connection};
+use crate::transport::{self, Transport};
 
 /// Who calls, for a handler. `Option<Caller>` is for handlers that serve also whom nobody knows.
 ///
@@ -46,8 +48,7 @@ impl Caller {
     /// standing.
     fn of(parts: &Parts) -> Option<Self> {
         let extensions = &parts.extensions;
-        let connection = extensions.get().or_else(|| told(extensions));
-        let connected = connection.map(Connection::peer);
+        let connected = connection(extensions).map(Connection::peer);
         // Whom a layer found behind the connection does not outlive it.
         if let Some(peer) = connected.or_else(|| spiffe_tower::peer(extensions)) {
             peer.revalidate().ok()?;
@@ -62,7 +63,12 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = NoCaller;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoCaller> {
-        Self::of(parts).ok_or(NoCaller)
+        Self::of(parts).ok_or_else(|| {
+            if connection(&parts.extensions).is_none() {
+                WARN.call_once(warn_of_no_connection);
+            }
+            NoCaller
+        })
     }
 }
 
@@ -85,6 +91,19 @@ impl IntoResponse for NoCaller {
     fn into_response(self) -> Response {
         (StatusCode::FORBIDDEN, self.to_string()).into_response()
     }
+}
+
+/// Each connection of ours has a peer, so a server that tells of none likely is put together wrongly. It
+/// is so for every request, and told once.
+static WARN: Once = Once::new();
+
+fn warn_of_no_connection() {
+    warn!(
+        "`Caller` refuses who calls: requests carry no connection \
+         (serve with spiffe_hyper::serve, with spiffe_hyper::with_connections under axum::serve, or \
+         into_make_service_with_connect_info::<spiffe_hyper::ConnectInfo>(); or add a layer that \
+         verifies tokens)"
+    );
 }
 
 /// Makes a service for `axum::serve` whose requests know their connection, as those of
@@ -118,7 +137,7 @@ impl<S: Clone, IO: Transport + Sync> Service<IncomingStream<'_, Listener<IO>>>
     }
 
     fn call(&mut self, stream: IncomingStream<'_, Listener<IO>>) -> Self::Future {
-        let told = Extension(connection(stream.io()));
+        let told = Extension(transport::connection(stream.io()));
         ready(Ok(told.layer(self.0.clone())))
     }
 }
@@ -139,8 +158,13 @@ impl ConnectInfo {
 
 impl<IO: Transport + Sync> Connected<IncomingStream<'_, Listener<IO>>> for ConnectInfo {
     fn connect_info(stream: IncomingStream<'_, Listener<IO>>) -> Self {
-        Self(connection(stream.io()))
+        Self(transport::connection(stream.io()))
     }
+}
+
+/// The connection, as a layer or as axum tells of it.
+fn connection(extensions: &Extensions) -> Option<&Connection> {
+    extensions.get().or_else(|| told(extensions))
 }
 
 fn told(extensions: &Extensions) -> Option<&Connection> {
