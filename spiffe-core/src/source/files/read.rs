@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+#[cfg(unix)]
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -112,13 +114,11 @@ impl Layout {
     fn bytes(&self, name: &Path) -> Bytes {
         let path = self.directory.join(name);
         let mut bytes = Zeroizing::new(Vec::new());
-        // Asked before it is opened: to open a FIFO waits for a writer, who may never come.
+        // Asked before it is opened as well: some devices do something when they are.
         if !fs::metadata(&path)?.is_file() {
             return Err(Unread::NotAFile);
         }
-        File::open(path)?
-            .take(MAX_LEN + 1)
-            .read_to_end(&mut bytes)?;
+        regular(&path)?.take(MAX_LEN + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_LEN {
             return Err(Unread::TooLarge);
         }
@@ -244,8 +244,44 @@ impl Layout {
     }
 }
 
+/// Opens a file, whatever has come into its place by now.
+fn regular(path: &Path) -> Result<File, Unread> {
+    let mut options = File::options();
+    options.read(true);
+    // To open a FIFO waits for a writer otherwise, who may never come.
+    #[cfg(unix)]
+    options.custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(Unread::NotAFile),
+    }
+}
+
 /// How large a file may be.
 const MAX_LEN: u64 = 4 * 1024 * 1024;
 
 /// How often files are read until they are twice the same.
 const MAX_READS: usize = 5;
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_fifo_that_came_into_the_place_of_a_file_holds_up_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("svid.pem");
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || tell.send(regular(&path).err()));
+        let why = told.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert!(matches!(why, Some(Unread::NotAFile)));
+    }
+}
