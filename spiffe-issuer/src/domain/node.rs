@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use spiffe_core::{IdError, SpiffeId, TrustDomain};
 use zeroize::Zeroizing;
 
-use super::SelectorSet;
+use super::{AuthorityId, SelectorSet};
 
 /// A node as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +20,11 @@ pub struct AttestedNode {
     pub serial: Option<Serial>,
     /// When that SVID expires.
     pub expires_at: SystemTime,
-    /// The serial number and end of an SVID that was handed out and not yet used. It becomes the
-    /// current one at first use, so a lost answer never locks an agent out.
-    pub renewed: Option<(Serial, SystemTime)>,
+    /// The authority that signed that SVID; `None` where nobody wrote it down.
+    pub authority: Option<AuthorityId>,
+    /// An SVID that was handed out and not yet used. It becomes the current one at first use, so a
+    /// lost answer never locks an agent out.
+    pub renewed: Option<NodeSvid>,
     /// Whether it can attest again by itself.
     pub can_reattest: bool,
     /// What attestation found.
@@ -37,6 +39,17 @@ impl AttestedNode {
     pub fn is_banned(&self) -> bool {
         self.serial.is_none()
     }
+}
+
+/// The SVID of a node, as far as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSvid {
+    /// Its serial number.
+    pub serial: Serial,
+    /// When it expires.
+    pub expires_at: SystemTime,
+    /// The authority that signed it; `None` where nobody wrote it down.
+    pub authority: Option<AuthorityId>,
 }
 
 /// The serial number of a certificate, in decimal, as SPIRE stores and tells it.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use spiffe_core::{SpiffeId, TrustDomain};
 
-use super::{Hint, SelectorSet};
+use super::{AuthorityId, Hint, SelectorSet};
 
 /// Which entries; what is `None` does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct NodeFilter {
     pub can_reattest: Option<bool>,
     /// Those whose SVID ends before this time.
     pub expires_before: Option<SystemTime>,
+    /// Those that may hold an SVID of this authority which has not ended at this time.
+    pub holds: Option<(AuthorityId, SystemTime)>,
 }
 
 /// A set to compare with, and how.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// What an authority is called: for X.509 the subject key ID of its certificate, in hex.
+/// What an authority is called: for X.509 the subject key ID of its certificate, in hex; for tokens the
+/// key ID in their headers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AuthorityId(Box<str>);
 
@@ -29,6 +30,28 @@ impl AuthorityId {
 impl fmt::Display for AuthorityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// What an authority signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AuthorityKind {
+    /// JWT-SVIDs.
+    Jwt,
+    /// WIT-SVIDs.
+    Wit,
+    /// X.509-SVIDs.
+    X509,
+}
+
+impl fmt::Display for AuthorityKind {
+    /// As it is called in texts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jwt => "JWT",
+            Self::Wit => "WIT",
+            Self::X509 => "X.509",
+        })
     }
 }
 

@@ -9,6 +9,8 @@ use spiffe_core::x509::Certificate;
 use super::store::{BundleStore, DataStore, StoreError, StoredBundle};
 use crate::domain::{Fault, Kind, Page, Paged};
 
+pub use super::store::TokenAuthority;
+
 /// The bundles that this server knows.
 pub struct Bundles {
     trust_domain: TrustDomain,
@@ -22,6 +24,10 @@ pub struct Bundle {
     pub trust_domain: TrustDomain,
     /// The certificates that its members' certificates chain to, and which of them are tainted.
     pub x509_authorities: Vec<(Certificate, bool)>,
+    /// The keys that its members' JWT-SVIDs are signed with.
+    pub jwt_authorities: Vec<TokenAuthority>,
+    /// The keys that its members' WIT-SVIDs are signed with.
+    pub wit_authorities: Vec<TokenAuthority>,
     /// How long to wait before looking for a newer one; zero where nothing is said.
     pub refresh_hint: Duration,
     /// How often it was changed.
@@ -93,6 +99,8 @@ impl From<StoredBundle> for Bundle {
         Self {
             trust_domain: stored.trust_domain,
             x509_authorities: authorities.map(|a| (a.certificate, a.tainted)).collect(),
+            jwt_authorities: stored.jwt_authorities,
+            wit_authorities: stored.wit_authorities,
             refresh_hint: stored.refresh_hint,
             sequence_number: stored.sequence_number,
         }

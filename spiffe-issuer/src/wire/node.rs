@@ -108,6 +108,7 @@ mod tests {
             attestation_type: "x509pop".into(),
             serial: Some(Serial::from_decimal("12")),
             expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(9),
+            authority: None,
             renewed: None,
             can_reattest: true,
             selectors: [Selector::new("x509pop", "ca:1").unwrap()].into(),

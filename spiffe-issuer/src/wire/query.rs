@@ -107,6 +107,7 @@ pub fn node_filter(message: Option<list_agents_request::Filter>) -> Result<NodeF
         })?,
         banned: message.by_banned,
         can_reattest: message.by_can_reattest,
+        holds: None,
         expires_before: optional(given(message.by_expires_before), |text| {
             instant(&text).ok_or_else(|| {
                 at("by_expires_before").is(FieldFault::Malformed(

@@ -94,7 +94,6 @@ async fn a_changed_bundle_is_what_the_next_caller_is_verified_with() {
     machine.clock.turn(HOUR * 12);
     server.manager.tick().await.unwrap();
     let foreign = StoredBundle {
-        trust_domain: "foreign.test".parse().unwrap(),
         x509_authorities: server
             .store
             .find_bundle(&TD)
@@ -102,8 +101,8 @@ async fn a_changed_bundle_is_what_the_next_caller_is_verified_with() {
             .unwrap()
             .unwrap()
             .x509_authorities,
-        refresh_hint: Duration::ZERO,
         sequence_number: 1,
+        ..StoredBundle::empty("foreign.test".parse().unwrap())
     };
     server.store.put_bundle(foreign, Put::Create).await.unwrap();
     own.tick().await.unwrap();
@@ -113,10 +112,9 @@ async fn a_changed_bundle_is_what_the_next_caller_is_verified_with() {
     machine.clock.turn(DAY);
     let generation = source.snapshot().generation();
     let foreign = StoredBundle {
-        trust_domain: "foreign.test".parse().unwrap(),
         x509_authorities: Vec::new(),
-        refresh_hint: Duration::ZERO,
         sequence_number: 2,
+        ..StoredBundle::empty("foreign.test".parse().unwrap())
     };
     server
         .store

@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use spiffe_core::clock::Clock;
@@ -159,10 +158,8 @@ async fn a_root_that_was_revoked_signs_no_more_after_a_restart() {
     let server = machine.start().await.unwrap();
     let revoked = server.active();
     let emptied = StoredBundle {
-        trust_domain: TD,
-        x509_authorities: Vec::new(),
-        refresh_hint: Duration::ZERO,
         sequence_number: 2,
+        ..StoredBundle::empty(TD)
     };
     server
         .store

@@ -1,13 +1,16 @@
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use spiffe_core::x509::Certificate;
-use spiffe_issuer::domain::{AuthorityId, EntryFilter, NewEntry, Page, Revision};
+use spiffe_core::x509::{Certificate, KeyKind, PrivateKey};
+use spiffe_issuer::domain::{
+    AuthorityId, AuthorityKind, EntryFilter, NewEntry, NodeFilter, Page, Revision,
+};
 use spiffe_issuer::server::store::{
-    DataStore, Dissolve, JournalId, JournalWrite, Put, StoreError, StoredBundle, X509Authority,
+    AuthorityList, DataStore, Dissolve, JournalId, JournalWrite, Put, StoreError, StoredBundle,
+    TokenAuthority, X509Authority,
 };
 
-use crate::{at, create, entry, on_each, root, td};
+use crate::{at, create, entry, node, on_each, root, svid, td};
 
 fn bundle(name: &str, certificates: &[&Certificate]) -> StoredBundle {
     let authority = |certificate: &&Certificate| X509Authority {
@@ -15,10 +18,20 @@ fn bundle(name: &str, certificates: &[&Certificate]) -> StoredBundle {
         tainted: false,
     };
     StoredBundle {
-        trust_domain: td(name),
         x509_authorities: certificates.iter().map(authority).collect(),
         refresh_hint: Duration::from_secs(300),
         sequence_number: 7,
+        ..StoredBundle::empty(td(name))
+    }
+}
+
+fn key(key_id: &str, expires_at: Option<SystemTime>) -> TokenAuthority {
+    let key = PrivateKey::generate(KeyKind::EcP256).unwrap();
+    TokenAuthority {
+        key_id: key_id.to_owned(),
+        public_key: key.public_key().clone(),
+        expires_at,
+        tainted: false,
     }
 }
 
@@ -28,6 +41,9 @@ async fn a_bundle_comes_back_as_it_was_also_after_a_restart() {
         let (a, b) = (root("a", at(0)), root("b", at(0)));
         let mut put = bundle("a.test", &[&a, &b]);
         put.x509_authorities[1].tainted = true;
+        put.jwt_authorities = vec![key("one", Some(at(9))), key("two", None)];
+        put.jwt_authorities[1].tainted = true;
+        put.wit_authorities = vec![key("three", None)];
         put.sequence_number = u64::MAX;
         let store = site.open().await;
         store.put_bundle(put.clone(), Put::Set).await.unwrap();
@@ -65,7 +81,7 @@ async fn appending_raises_the_sequence_only_for_what_is_new() {
             (vec![], 2, 2),
         ] {
             let bundle = store
-                .append_authorities(&td("td"), &authorities)
+                .append_authorities(&td("td"), &authorities.into())
                 .await
                 .unwrap();
             assert_eq!(bundle.sequence_number, sequence);
@@ -83,6 +99,7 @@ async fn pruning_takes_expired_authorities_but_never_the_last() {
         let store = site.open().await;
         let (old, new) = (root("old", at(10)), root("new", at(100)));
         let both = [old.clone(), new.clone()];
+        let both = both.to_vec().into();
         store.append_authorities(&td("td"), &both).await.unwrap();
         assert!(
             store
@@ -92,7 +109,7 @@ async fn pruning_takes_expired_authorities_but_never_the_last() {
                 .is_empty()
         );
         let gone = store.prune_authorities(&td("td"), at(11)).await.unwrap();
-        assert_eq!(gone, [old]);
+        assert_eq!(gone.x509, [old]);
         let bundle = store.find_bundle(&td("td")).await.unwrap().unwrap();
         assert_eq!(bundle.sequence_number, 2);
         assert!(
@@ -111,6 +128,127 @@ async fn pruning_takes_expired_authorities_but_never_the_last() {
                 .unwrap()
                 .is_empty()
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn keys_of_tokens_come_once_under_each_id_and_go_when_they_end() {
+    on_each(async |site| {
+        let store = site.open().await;
+        let (old, new) = (key("old", Some(at(10))), key("new", Some(at(100))));
+        let forever = key("forever", None);
+        let list = |jwt: &[&TokenAuthority], wit: &[&TokenAuthority]| AuthorityList {
+            jwt: jwt.iter().copied().cloned().collect(),
+            wit: wit.iter().copied().cloned().collect(),
+            ..AuthorityList::default()
+        };
+        let append = async |list| store.append_authorities(&td("td"), &list).await;
+        append(list(&[&old, &new], &[&old, &forever]))
+            .await
+            .unwrap();
+        let bundle = append(list(&[&new], &[])).await.unwrap();
+        assert_eq!(bundle.sequence_number, 1);
+        let impostor = append(list(&[&key("new", None)], &[])).await;
+        assert!(matches!(impostor, Err(StoreError::KeyIdTaken(id)) if id == "new"));
+
+        let gone = store.prune_authorities(&td("td"), at(11)).await.unwrap();
+        assert_eq!(gone, list(&[&old], &[&old]));
+        let gone = store.prune_authorities(&td("td"), at(101)).await.unwrap();
+        assert!(gone.is_empty(), "the last key stays");
+        let bundle = store.find_bundle(&td("td")).await.unwrap().unwrap();
+        assert_eq!(
+            (bundle.jwt_authorities, bundle.wit_authorities),
+            (vec![new], vec![forever])
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_authority_is_tainted_once_and_revoked_only_then() {
+    on_each(async |site| {
+        let store = site.open().await;
+        let (a, b) = (root("a", at(0)), root("b", at(0)));
+        let name = |root: &Certificate| AuthorityId::from_key_id(root.subject_key_id().unwrap());
+        let list = AuthorityList {
+            x509: vec![a.clone(), b.clone()],
+            jwt: vec![key("a", None), key("b", None)],
+            wit: vec![key("a", None), key("b", None)],
+        };
+        store.append_authorities(&td("td"), &list).await.unwrap();
+        let nobody = AuthorityId::from_text("nobody");
+        let mut sequence = 1;
+        for (kind, id) in [
+            (AuthorityKind::X509, name(&a)),
+            (AuthorityKind::Jwt, AuthorityId::from_text("a")),
+            (AuthorityKind::Wit, AuthorityId::from_text("a")),
+        ] {
+            let own = td("td");
+            let taint = async |id| store.taint_authority(&own, kind, id).await;
+            let revoke = async |id| store.revoke_authority(&own, kind, id).await;
+            assert!(matches!(taint(&nobody).await, Err(StoreError::NoAuthority(k)) if k == kind));
+            assert!(matches!(revoke(&nobody).await, Err(StoreError::NoAuthority(k)) if k == kind));
+            assert!(matches!(revoke(&id).await, Err(StoreError::Untainted(k)) if k == kind));
+            taint(&id).await.unwrap();
+            assert!(matches!(taint(&id).await, Err(StoreError::AlreadyTainted(k)) if k == kind));
+            let bundle = store.find_bundle(&td("td")).await.unwrap().unwrap();
+            sequence += 1;
+            assert_eq!(bundle.sequence_number, sequence);
+            revoke(&id).await.unwrap();
+            sequence += 1;
+        }
+        let bundle = store.find_bundle(&td("td")).await.unwrap().unwrap();
+        assert_eq!(bundle.sequence_number, sequence);
+        let left: Vec<_> = bundle
+            .x509_authorities
+            .iter()
+            .map(|x| name(&x.certificate))
+            .collect();
+        assert_eq!(left, [name(&b)]);
+        for keys in [bundle.jwt_authorities, bundle.wit_authorities] {
+            let left: Vec<_> = keys.iter().map(|key| &*key.key_id).collect();
+            assert_eq!(left, ["b"]);
+        }
+        let missing = store
+            .taint_authority(&td("none"), AuthorityKind::X509, &name(&a))
+            .await;
+        assert!(matches!(missing, Err(StoreError::NoAuthority(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_are_found_by_the_authority_of_what_they_hold() {
+    on_each(async |site| {
+        let store = site.open().await;
+        for name in ["renewed", "plain", "banned"] {
+            store.admit(node(name, 1), None, at(0)).await.unwrap();
+        }
+        store
+            .renew_node(&node("renewed", 1).id, svid(2, at(7200)))
+            .await
+            .unwrap();
+        store.ban_node(&node("banned", 1).id).await.unwrap();
+        for (authority, second, found) in [
+            ("aa", 0, vec!["renewed", "plain"]),
+            ("aa", 3600, vec![]),
+            ("bb", 0, vec!["renewed"]),
+            ("bb", 7200, vec![]),
+            ("cc", 0, vec![]),
+        ] {
+            let holds = Some((AuthorityId::from_text(authority), at(second)));
+            let filter = NodeFilter {
+                holds,
+                ..NodeFilter::default()
+            };
+            let nodes = store.list_nodes(&filter, &Page::ALL).await.unwrap().items;
+            let names: Vec<_> = nodes
+                .iter()
+                .map(|n| n.id.path().rsplit('/').next().unwrap())
+                .collect();
+            assert_eq!(names, found, "{authority} at {second}");
+        }
     })
     .await;
 }
@@ -209,15 +347,15 @@ async fn a_journal_is_found_by_its_active_authority_and_published_with_its_roots
             trust_domain: &own,
             publishes,
         };
-        let root = std::slice::from_ref(&certificate);
-        let first = write(None, &ids[0], b"one", root);
+        let (root, nothing) = (vec![certificate.clone()].into(), AuthorityList::default());
+        let first = write(None, &ids[0], b"one", &root);
         let first = store.write_journal(first).await.unwrap();
         let bundle = store.find_bundle(&own).await.unwrap().unwrap();
         assert_eq!(bundle.x509_authorities[0].certificate, certificate);
 
-        let second = write(None, &ids[1], b"two", &[]);
+        let second = write(None, &ids[1], b"two", &nothing);
         store.write_journal(second).await.unwrap();
-        let moved = write(Some(first), &ids[2], b"three", &[]);
+        let moved = write(Some(first), &ids[2], b"three", &nothing);
         assert_eq!(store.write_journal(moved).await.unwrap(), first);
 
         let store = site.open().await;
@@ -228,7 +366,7 @@ async fn a_journal_is_found_by_its_active_authority_and_published_with_its_roots
         assert_eq!((third.id, &third.body[..]), (first, &b"three"[..]));
         assert_eq!(found(&[]).await, None);
 
-        let lost = write(Some(JournalId(99)), &ids[0], b"", root);
+        let lost = write(Some(JournalId(99)), &ids[0], b"", &root);
         let lost = store.write_journal(lost).await.unwrap_err();
         assert!(matches!(lost, StoreError::NotFound));
     })

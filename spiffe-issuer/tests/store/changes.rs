@@ -6,7 +6,7 @@ use spiffe_issuer::server::store::{
 };
 use tokio::task::JoinSet;
 
-use crate::{at, create, entry, id, node, on_each, serial, td};
+use crate::{at, create, entry, id, node, on_each, serial, svid, td};
 
 async fn all(store: &dyn DataStore) -> Vec<Changed> {
     let changes = store.changes_since(FeedRevision(0), usize::MAX).await;
@@ -33,16 +33,11 @@ async fn each_write_tells_what_it_changed() {
         let before = store.latest_revision().await.unwrap();
         let a = node("a", 1).id;
         store.admit(node("a", 1), None, at(0)).await.unwrap();
-        store.renew_node(&a, serial(2), at(1)).await.unwrap();
+        store.renew_node(&a, svid(2, at(1))).await.unwrap();
         store.activate_renewed(&a, &serial(2)).await.unwrap();
         store.ban_node(&a).await.unwrap();
         store.delete_node(&a).await.unwrap();
-        let bundle = StoredBundle {
-            trust_domain: td("a.test"),
-            x509_authorities: Vec::new(),
-            refresh_hint: std::time::Duration::ZERO,
-            sequence_number: 0,
-        };
+        let bundle = StoredBundle::empty(td("a.test"));
         store.put_bundle(bundle, Put::Set).await.unwrap();
         store
             .delete_bundle(&td("a.test"), Dissolve::Restrict)

@@ -29,12 +29,7 @@ fn full() -> NewEntry {
 
 async fn federate(store: &dyn DataStore, names: &[&str]) {
     for name in names {
-        let bundle = StoredBundle {
-            trust_domain: td(name),
-            x509_authorities: Vec::new(),
-            refresh_hint: Duration::ZERO,
-            sequence_number: 0,
-        };
+        let bundle = StoredBundle::empty(td(name));
         store.put_bundle(bundle, Put::Set).await.unwrap();
     }
 }

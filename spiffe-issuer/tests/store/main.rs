@@ -19,7 +19,9 @@ use std::time::{Duration, SystemTime};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use spiffe_core::x509::Certificate;
 use spiffe_core::{SpiffeId, TrustDomain};
-use spiffe_issuer::domain::{AttestedNode, Entry, NewEntry, SelectorSet, Serial};
+use spiffe_issuer::domain::{
+    AttestedNode, AuthorityId, Entry, NewEntry, NodeSvid, SelectorSet, Serial,
+};
 use spiffe_issuer::server::store::sql::SqlStore;
 use spiffe_issuer::server::store::{Created, DataStore};
 use tempfile::TempDir;
@@ -93,12 +95,22 @@ fn serial(number: u8) -> Serial {
     Serial::from_be_bytes(&[number])
 }
 
+/// An SVID that another authority signed than the one of [`node`].
+fn svid(number: u8, expires_at: SystemTime) -> NodeSvid {
+    NodeSvid {
+        serial: serial(number),
+        expires_at,
+        authority: Some(AuthorityId::from_text("bb")),
+    }
+}
+
 fn node(name: &str, number: u8) -> AttestedNode {
     AttestedNode {
         id: id(&format!("/spire/agent/x509pop/{name}")),
         attestation_type: "x509pop".to_owned(),
         serial: Some(serial(number)),
         expires_at: at(3600),
+        authority: Some(AuthorityId::from_text("aa")),
         renewed: None,
         can_reattest: true,
         selectors: selectors(&["x509pop:cn:a", "x509pop:serial:1"]),

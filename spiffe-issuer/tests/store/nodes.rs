@@ -3,7 +3,7 @@ use spiffe_issuer::domain::{
 };
 use spiffe_issuer::server::store::{DataStore, StoreError};
 
-use crate::{at, create, entry, id, node, on_each, selectors, serial};
+use crate::{at, create, entry, id, node, on_each, selectors, serial, svid};
 
 async fn found(store: &dyn DataStore, filter: &NodeFilter) -> Vec<String> {
     let listed = store.list_nodes(filter, &Page::ALL).await.unwrap();
@@ -31,12 +31,13 @@ async fn attesting_again_keeps_the_old_serial_until_the_new_one_is_used() {
         let store = site.open().await;
         store.admit(node("a", 1), None, at(0)).await.unwrap();
         let mut again = node("a", 2);
+        again.authority = svid(2, at(7200)).authority;
         again.expires_at = at(7200);
         again.selectors = selectors(&["x509pop:cn:b"]);
         let known = store.admit(again.clone(), None, at(10)).await.unwrap();
         assert_eq!(known.serial, Some(serial(1)));
         assert_eq!(known.expires_at, at(3600));
-        assert_eq!(known.renewed, Some((serial(2), at(7200))));
+        assert_eq!(known.renewed, Some(svid(2, at(7200))));
         assert_eq!(known.selectors, again.selectors);
         assert_eq!(
             store.find_node(&known.id).await.unwrap(),
@@ -46,6 +47,7 @@ async fn attesting_again_keeps_the_old_serial_until_the_new_one_is_used() {
         let active = store.activate_renewed(&known.id, &serial(2)).await.unwrap();
         assert_eq!(active.serial, Some(serial(2)));
         assert_eq!((active.expires_at, active.renewed), (at(7200), None));
+        assert_eq!(active.authority, again.authority);
     })
     .await;
 }
@@ -55,11 +57,11 @@ async fn only_the_renewed_serial_is_activated() {
     on_each(async |site| {
         let store = site.open().await;
         let a = store.admit(node("a", 1), None, at(0)).await.unwrap();
-        store.renew_node(&a.id, serial(2), at(9)).await.unwrap();
-        store.renew_node(&a.id, serial(3), at(99)).await.unwrap();
+        store.renew_node(&a.id, svid(2, at(9))).await.unwrap();
+        store.renew_node(&a.id, svid(3, at(99))).await.unwrap();
         let other = store.activate_renewed(&a.id, &serial(2)).await.unwrap();
         assert_eq!(other.serial, Some(serial(1)));
-        assert_eq!(other.renewed, Some((serial(3), at(99))));
+        assert_eq!(other.renewed, Some(svid(3, at(99))));
         let new = store.activate_renewed(&a.id, &serial(3)).await.unwrap();
         assert_eq!((new.serial, new.expires_at), (Some(serial(3)), at(99)));
     })
@@ -71,14 +73,14 @@ async fn a_banned_node_stays_known_and_is_let_in_by_nothing() {
     on_each(async |site| {
         let store = site.open().await;
         let a = store.admit(node("a", 1), None, at(0)).await.unwrap();
-        store.renew_node(&a.id, serial(2), at(9)).await.unwrap();
+        store.renew_node(&a.id, svid(2, at(9))).await.unwrap();
         store.ban_node(&a.id).await.unwrap();
         let banned = store.find_node(&a.id).await.unwrap().unwrap();
         assert!(banned.is_banned());
         assert_eq!(banned.renewed, None);
         for refused in [
             store.admit(node("a", 3), None, at(1)).await.map(drop),
-            store.renew_node(&a.id, serial(4), at(9)).await,
+            store.renew_node(&a.id, svid(4, at(9))).await,
         ] {
             assert!(matches!(refused, Err(StoreError::NodeBanned)));
         }
@@ -98,7 +100,7 @@ async fn what_is_asked_of_an_unknown_node_is_refused() {
         let store = site.open().await;
         let nobody = id("/spire/agent/x509pop/nobody");
         for refused in [
-            store.renew_node(&nobody, serial(1), at(0)).await,
+            store.renew_node(&nobody, svid(1, at(0))).await,
             store.ban_node(&nobody).await,
             store.set_agent_version(&nobody, "1").await,
             store.activate_renewed(&nobody, &serial(1)).await.map(drop),

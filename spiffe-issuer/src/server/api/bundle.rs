@@ -17,7 +17,7 @@ use crate::proto::server::bundle::{
     PublishWitAuthorityRequest, PublishWitAuthorityResponse,
 };
 use crate::proto::types;
-use crate::server::bundles::{Bundle as Told, Bundles};
+use crate::server::bundles::{Bundle as Told, Bundles, TokenAuthority};
 use crate::wire::{self, Field, Masked, query};
 
 /// `spire.api.server.bundle.v1.Bundle`.
@@ -133,11 +133,30 @@ fn encode(bundle: &Told, mask: Option<&types::BundleMask>) -> types::Bundle {
                 tainted: *tainted,
             })
             .collect(),
+        jwt_authorities: bundle.jwt_authorities.iter().map(jwt_key).collect(),
+        wit_authorities: bundle.wit_authorities.iter().map(wit_key).collect(),
         refresh_hint: wire::whole_seconds(bundle.refresh_hint),
         sequence_number: bundle.sequence_number,
-        ..Default::default()
     };
     message.masked(mask)
+}
+
+fn jwt_key(key: &TokenAuthority) -> types::JwtKey {
+    types::JwtKey {
+        public_key: key.public_key.spki_der().to_vec(),
+        key_id: key.key_id.clone(),
+        expires_at: key.expires_at.map_or(0, wire::seconds),
+        tainted: key.tainted,
+    }
+}
+
+fn wit_key(key: &TokenAuthority) -> types::WitKey {
+    types::WitKey {
+        public_key: key.public_key.spki_der().to_vec(),
+        key_id: key.key_id.clone(),
+        expires_at: key.expires_at.map_or(0, wire::seconds),
+        tainted: key.tainted,
+    }
 }
 
 const DOWNSTREAM: &str = "servers below this one are not supported";

@@ -180,13 +180,14 @@ impl CaManager {
         publishes: Option<&X509Record>,
     ) -> Result<(), CaError> {
         let active = x509.active().ok_or(CaError::NotReady)?;
-        let publishes = publishes.map(|record| &record.certificate);
+        let publishes = publishes.map(|record| record.certificate.clone());
+        let publishes = publishes.into_iter().collect::<Vec<_>>().into();
         let journal = JournalWrite {
             id: self.journal,
             found_by: &active.id(),
             body: &journal::write(&x509),
             trust_domain: &self.config.trust_domain,
-            publishes: publishes.map_or(&[], std::slice::from_ref),
+            publishes: &publishes,
         };
         self.journal = Some(self.store.write_journal(journal).await?);
         self.x509 = x509;
@@ -269,7 +270,7 @@ impl CaManager {
             .store
             .prune_authorities(trust_domain, expired_before)
             .await?;
-        for certificate in pruned {
+        for certificate in pruned.x509 {
             let key_id = certificate.subject_key_id().unwrap_or_default();
             info!(subject_key_id = %AuthorityId::from_key_id(key_id), "X.509 authority pruned");
         }

@@ -9,7 +9,8 @@ use super::Nodes;
 use crate::attestation::AttestError;
 use crate::attestation::node::{Challenger, Verdict, join_token};
 use crate::domain::{
-    AttestedNode, Denial, Fault, Kind, Selector, SelectorError, SelectorSet, Serial,
+    AttestedNode, AuthorityId, Denial, Fault, Kind, NodeSvid, Selector, SelectorError, SelectorSet,
+    Serial,
 };
 use crate::server::ca::csr::{self, CsrError};
 use crate::server::ca::{CaError, Leaf};
@@ -91,11 +92,13 @@ impl Nodes {
         verdict: &Verdict,
         leaf: &Certificate,
     ) -> Result<AttestedNode, SelectorError> {
+        let svid = svid(leaf);
         Ok(AttestedNode {
             id: id.clone(),
             attestation_type: attestor.to_owned(),
-            serial: Some(Serial::from_be_bytes(leaf.serial())),
-            expires_at: leaf.not_after(),
+            serial: Some(svid.serial),
+            expires_at: svid.expires_at,
+            authority: svid.authority,
             renewed: None,
             can_reattest: verdict.may_reattest,
             selectors: self.selectors(id, &verdict.selectors)?,
@@ -109,6 +112,15 @@ impl Nodes {
             selectors.insert(Selector::new("spiffe_id", id.as_str())?);
         }
         Ok(selectors)
+    }
+}
+
+/// What is remembered of a certificate.
+pub(super) fn svid(leaf: &Certificate) -> NodeSvid {
+    NodeSvid {
+        serial: Serial::from_be_bytes(leaf.serial()),
+        expires_at: leaf.not_after(),
+        authority: leaf.authority_key_id().map(AuthorityId::from_key_id),
     }
 }
 

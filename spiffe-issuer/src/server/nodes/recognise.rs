@@ -66,7 +66,7 @@ fn is_renewed(node: &AttestedNode, serial: &Serial) -> bool {
         && node
             .renewed
             .as_ref()
-            .is_some_and(|(renewed, _)| renewed == serial)
+            .is_some_and(|renewed| renewed.serial == *serial)
 }
 
 /// Why a caller is no agent of ours. The texts are for our log.

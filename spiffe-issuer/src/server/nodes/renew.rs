@@ -3,8 +3,9 @@
 use spiffe_core::x509::Certificate;
 use tracing::info;
 
+use super::attest::svid;
 use super::{AgentCaller, Nodes};
-use crate::domain::{Denial, Fault, Kind, Serial};
+use crate::domain::{Denial, Fault, Kind};
 use crate::server::ca::CaError;
 use crate::server::ca::csr::{self, CsrError};
 use crate::server::store::StoreError;
@@ -27,10 +28,7 @@ impl Nodes {
         let chain = self.sign(agent.id(), csr::public_key(csr)?).await?;
         let leaf = chain.first().ok_or(CaError::NotReady)?;
         // Recorded before it is handed out: no agent holds a certificate that we do not know.
-        let serial = Serial::from_be_bytes(leaf.serial());
-        self.store
-            .renew_node(agent.id(), serial, leaf.not_after())
-            .await?;
+        self.store.renew_node(agent.id(), svid(leaf)).await?;
         info!(agent_id = %agent.id(), "agent SVID renewed");
         Ok(chain)
     }

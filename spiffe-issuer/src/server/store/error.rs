@@ -4,11 +4,17 @@ use std::path::PathBuf;
 
 use spiffe_core::TrustDomain;
 
-use crate::domain::{Denial, Fault, Kind};
+use crate::domain::{AuthorityKind, Denial, Fault, Kind};
 
 /// Why the store did not do what was asked; nothing was changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The authority was tainted before.
+    #[error("{}", match .0 {
+        AuthorityKind::X509 => "root CA is already tainted",
+        AuthorityKind::Jwt | AuthorityKind::Wit => "key is already tainted",
+    })]
+    AlreadyTainted(AuthorityKind),
     /// The database did not answer in time, or is closed.
     #[error("the database did not answer")]
     Away(#[source] sqlx::Error),
@@ -67,6 +73,9 @@ pub enum StoreError {
     /// Entries still federate with it.
     #[error("{0} entries federate with it")]
     InUse(u64),
+    /// The bundle has another key of this ID.
+    #[error("the bundle has another key with the ID \"{0}\"")]
+    KeyIdTaken(String),
     /// Another process holds the database.
     #[error("{}: locked by another process; only one server may use this file", path.display())]
     Locked {
@@ -88,6 +97,13 @@ pub enum StoreError {
         /// The newest version that we know.
         known: i64,
     },
+    /// The bundle has no such authority.
+    #[error("{}", match .0 {
+        AuthorityKind::X509 => "no root CA found with provided subject key ID",
+        AuthorityKind::Jwt => "no JWT Key found with provided key ID",
+        AuthorityKind::Wit => "no WIT Key found with provided key ID",
+    })]
+    NoAuthority(AuthorityKind),
     /// An entry would federate with a trust domain whose bundle is not here.
     #[error("unable to find federated bundle \"{0}\"")]
     NoBundle(TrustDomain),
@@ -119,16 +135,22 @@ pub enum StoreError {
     /// No such token, or no longer.
     #[error("join token does not exist or has already been used")]
     TokenUnknown,
+    /// The authority is not tainted, so what it signed may still be in use.
+    #[error("{}", match .0 {
+        AuthorityKind::X509 => "it is not possible to revoke an untainted root CA",
+        AuthorityKind::Jwt | AuthorityKind::Wit => "it is not possible to revoke an untainted key",
+    })]
+    Untainted(AuthorityKind),
 }
 
 impl Fault for StoreError {
     fn kind(&self) -> Kind {
         match self {
             Self::Conflict => Kind::Conflict,
-            Self::Exists => Kind::AlreadyExists,
-            Self::InUse(_) => Kind::NotReady,
+            Self::Exists | Self::KeyIdTaken(_) => Kind::AlreadyExists,
+            Self::AlreadyTainted(_) | Self::InUse(_) | Self::Untainted(_) => Kind::NotReady,
             Self::NodeBanned => Kind::Denied,
-            Self::NotFound => Kind::NotFound,
+            Self::NoAuthority(_) | Self::NotFound => Kind::NotFound,
             Self::NoBundle(_) | Self::TokenExpired | Self::TokenUnknown => Kind::Invalid,
             Self::Away(_)
             | Self::Disk { .. }

@@ -9,18 +9,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use spiffe_core::x509::Certificate;
 use spiffe_core::{SpiffeId, TrustDomain};
 
 pub use error::StoreError;
 pub use records::{
-    Change, Changed, Created, Dissolve, FeedRevision, JournalId, JournalWrite, Put, StoredBundle,
-    StoredJournal, TokenRecord, X509Authority,
+    AuthorityList, Change, Changed, Created, Dissolve, FeedRevision, JournalId, JournalWrite, Put,
+    StoredBundle, StoredJournal, TokenAuthority, TokenRecord, X509Authority,
 };
 
 use crate::domain::{
-    AttestedNode, AuthorityId, Entry, EntryFilter, EntryId, NewEntry, NodeFilter, Page, Paged,
-    Serial, TokenHash,
+    AttestedNode, AuthorityId, AuthorityKind, Entry, EntryFilter, EntryId, NewEntry, NodeFilter,
+    NodeSvid, Page, Paged, Serial, TokenHash,
 };
 
 /// Registration entries.
@@ -106,17 +105,12 @@ pub trait NodeStore: Send + Sync + 'static {
         now: SystemTime,
     ) -> Result<AttestedNode, StoreError>;
 
-    /// Puts a new serial number and its end into the node's `renewed` slot.
+    /// Puts an SVID into the node's `renewed` slot.
     ///
     /// # Errors
     ///
     /// [`StoreError::NotFound`] where there is no such node, [`StoreError::NodeBanned`].
-    async fn renew_node(
-        &self,
-        id: &SpiffeId,
-        serial: Serial,
-        expires_at: SystemTime,
-    ) -> Result<(), StoreError>;
+    async fn renew_node(&self, id: &SpiffeId, svid: NodeSvid) -> Result<(), StoreError>;
 
     /// Makes the renewed serial number the current one, if it still is the renewed one, and returns
     /// the node as it is then.
@@ -239,15 +233,39 @@ pub trait BundleStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Where the store fails.
+    /// [`StoreError::KeyIdTaken`] where the bundle has another key of one of the key IDs.
     async fn append_authorities(
         &self,
         to: &TrustDomain,
-        authorities: &[Certificate],
+        authorities: &AuthorityList,
     ) -> Result<StoredBundle, StoreError>;
 
-    /// Takes out the authorities that expired before this time, but never all of them. The sequence
-    /// number rises if any went; their certificates are returned.
+    /// Marks an authority: what it signed is to be replaced. The sequence number rises.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoAuthority`] where the bundle has no such one, [`StoreError::AlreadyTainted`].
+    async fn taint_authority(
+        &self,
+        of: &TrustDomain,
+        kind: AuthorityKind,
+        id: &AuthorityId,
+    ) -> Result<(), StoreError>;
+
+    /// Takes out a tainted authority: what it signed is good no more. The sequence number rises.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoAuthority`] where the bundle has no such one, [`StoreError::Untainted`].
+    async fn revoke_authority(
+        &self,
+        of: &TrustDomain,
+        kind: AuthorityKind,
+        id: &AuthorityId,
+    ) -> Result<(), StoreError>;
+
+    /// Takes out the authorities that expired before this time, but never all of one kind. The
+    /// sequence number rises if any went; those are returned.
     ///
     /// # Errors
     ///
@@ -256,7 +274,7 @@ pub trait BundleStore: Send + Sync + 'static {
         &self,
         of: &TrustDomain,
         expired_before: SystemTime,
-    ) -> Result<Vec<Certificate>, StoreError>;
+    ) -> Result<AuthorityList, StoreError>;
 
     /// Deletes a bundle and returns whether it was there.
     ///

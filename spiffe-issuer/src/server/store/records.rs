@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use spiffe_core::x509::Certificate;
+use spiffe_core::x509::{Certificate, PublicKey};
 use spiffe_core::{SpiffeId, TrustDomain};
 
 use crate::domain::{AuthorityId, EntryId};
@@ -37,10 +37,29 @@ pub struct StoredBundle {
     pub trust_domain: TrustDomain,
     /// The certificates that its members' certificates chain to.
     pub x509_authorities: Vec<X509Authority>,
+    /// The keys that its members' JWT-SVIDs are signed with.
+    pub jwt_authorities: Vec<TokenAuthority>,
+    /// The keys that its members' WIT-SVIDs are signed with.
+    pub wit_authorities: Vec<TokenAuthority>,
     /// How long to wait before looking for a newer one; zero where nothing is said.
     pub refresh_hint: Duration,
     /// How often it was changed.
     pub sequence_number: u64,
+}
+
+impl StoredBundle {
+    /// A bundle that nothing is in yet, and that was never changed.
+    #[must_use]
+    pub fn empty(trust_domain: TrustDomain) -> Self {
+        Self {
+            trust_domain,
+            x509_authorities: Vec::new(),
+            jwt_authorities: Vec::new(),
+            wit_authorities: Vec::new(),
+            refresh_hint: Duration::ZERO,
+            sequence_number: 0,
+        }
+    }
 }
 
 /// A certificate of a bundle.
@@ -50,6 +69,47 @@ pub struct X509Authority {
     pub certificate: Certificate,
     /// Whether what it signed is to be replaced.
     pub tainted: bool,
+}
+
+/// A key of a bundle that tokens are signed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenAuthority {
+    /// What tokens call it.
+    pub key_id: String,
+    /// The key.
+    pub public_key: PublicKey,
+    /// When it ends; `None` where nothing is said.
+    pub expires_at: Option<SystemTime>,
+    /// Whether what it signed is to be replaced.
+    pub tainted: bool,
+}
+
+/// Authorities that come to a bundle, or that went from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuthorityList {
+    /// Certificates.
+    pub x509: Vec<Certificate>,
+    /// Keys of JWT-SVIDs.
+    pub jwt: Vec<TokenAuthority>,
+    /// Keys of WIT-SVIDs.
+    pub wit: Vec<TokenAuthority>,
+}
+
+impl AuthorityList {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.x509.is_empty() && self.jwt.is_empty() && self.wit.is_empty()
+    }
+}
+
+impl From<Vec<Certificate>> for AuthorityList {
+    fn from(x509: Vec<Certificate>) -> Self {
+        Self {
+            x509,
+            ..Self::default()
+        }
+    }
 }
 
 /// What has to be there before a bundle is stored.
@@ -99,7 +159,7 @@ pub struct JournalWrite<'a> {
     /// Our trust domain, whose bundle gets what is published.
     pub trust_domain: &'a TrustDomain,
     /// The authorities that become known by this step.
-    pub publishes: &'a [Certificate],
+    pub publishes: &'a AuthorityList,
 }
 
 /// How far the feed has come: 0 before the first change.

@@ -39,6 +39,7 @@ fn node(name: &str, selector: &str) -> AttestedNode {
         attestation_type: "t".to_owned(),
         serial: Some(Serial::from_decimal("1")),
         expires_at: NOW,
+        authority: None,
         renewed: None,
         can_reattest: true,
         selectors: selectors(selector),

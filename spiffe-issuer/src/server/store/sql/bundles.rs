@@ -1,22 +1,23 @@
 //! Trust bundles.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use spiffe_core::TrustDomain;
-use spiffe_core::x509::Certificate;
+use spiffe_core::x509::{Certificate, PublicKey};
 use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteRow;
 
-use super::row::{Columns, duration_seconds, json};
+use super::row::{Columns, duration_seconds, from_seconds, json, seconds, whole_second};
 use super::session::{Session, Writing};
 use super::{SqlStore, changes, entries, entry_row, filter};
-use crate::domain::{Page, Paged, Revision};
+use crate::domain::{AuthorityId, AuthorityKind, Page, Paged, Revision};
 use crate::server::store::{
-    BundleStore, Changed, Dissolve, Put, StoreError, StoredBundle, X509Authority,
+    AuthorityList, BundleStore, Changed, Dissolve, Put, StoreError, StoredBundle, TokenAuthority,
+    X509Authority,
 };
 
 #[async_trait]
@@ -59,7 +60,7 @@ impl BundleStore for SqlStore {
     async fn append_authorities(
         &self,
         to: &TrustDomain,
-        authorities: &[Certificate],
+        authorities: &AuthorityList,
     ) -> Result<StoredBundle, StoreError> {
         let mut session = self.writing().await?;
         let bundle = append(&mut session, to, authorities).await?;
@@ -67,27 +68,83 @@ impl BundleStore for SqlStore {
         Ok(bundle)
     }
 
+    async fn taint_authority(
+        &self,
+        of: &TrustDomain,
+        kind: AuthorityKind,
+        id: &AuthorityId,
+    ) -> Result<(), StoreError> {
+        let mut session = self.writing().await?;
+        let bundle = locate(&mut session, of).await?;
+        let mut bundle = bundle.ok_or(StoreError::NoAuthority(kind))?;
+        let marks = marks(&mut bundle, kind, id);
+        if marks.is_empty() {
+            return Err(StoreError::NoAuthority(kind));
+        }
+        for mark in marks {
+            if std::mem::replace(mark, true) {
+                return Err(StoreError::AlreadyTainted(kind));
+            }
+        }
+        bundle.sequence_number += 1;
+        write(&mut session, &bundle).await?;
+        session.commit().await
+    }
+
+    async fn revoke_authority(
+        &self,
+        of: &TrustDomain,
+        kind: AuthorityKind,
+        id: &AuthorityId,
+    ) -> Result<(), StoreError> {
+        let mut session = self.writing().await?;
+        let bundle = locate(&mut session, of).await?;
+        let mut bundle = bundle.ok_or(StoreError::NoAuthority(kind))?;
+        let marks = marks(&mut bundle, kind, id);
+        if marks.is_empty() {
+            return Err(StoreError::NoAuthority(kind));
+        }
+        if marks.iter().any(|tainted| !**tainted) {
+            return Err(StoreError::Untainted(kind));
+        }
+        match kind {
+            AuthorityKind::Jwt => bundle
+                .jwt_authorities
+                .retain(|key| key.key_id != id.as_str()),
+            AuthorityKind::Wit => bundle
+                .wit_authorities
+                .retain(|key| key.key_id != id.as_str()),
+            AuthorityKind::X509 => bundle.x509_authorities.retain(|root| !is_called(root, id)),
+        }
+        bundle.sequence_number += 1;
+        write(&mut session, &bundle).await?;
+        session.commit().await
+    }
+
     async fn prune_authorities(
         &self,
         of: &TrustDomain,
         expired_before: SystemTime,
-    ) -> Result<Vec<Certificate>, StoreError> {
+    ) -> Result<AuthorityList, StoreError> {
         let mut session = self.writing().await?;
         let Some(mut bundle) = locate(&mut session, of).await? else {
-            return Ok(Vec::new());
+            return Ok(AuthorityList::default());
         };
-        let expired =
-            |authority: &X509Authority| authority.certificate.not_after() < expired_before;
-        let (gone, kept): (Vec<_>, Vec<_>) = bundle.x509_authorities.into_iter().partition(expired);
-        // An empty bundle would tell all who verify to trust nobody; an expired one says no more.
-        if gone.is_empty() || kept.is_empty() {
-            return Ok(Vec::new());
+        let expired = |key: &TokenAuthority| key.expires_at.is_some_and(|end| end < expired_before);
+        let x509 = take(&mut bundle.x509_authorities, |root| {
+            root.certificate.not_after() < expired_before
+        });
+        let gone = AuthorityList {
+            x509: x509.into_iter().map(|root| root.certificate).collect(),
+            jwt: take(&mut bundle.jwt_authorities, expired),
+            wit: take(&mut bundle.wit_authorities, expired),
+        };
+        if !gone.is_empty() {
+            bundle.sequence_number += 1;
+            write(&mut session, &bundle).await?;
+            session.commit().await?;
         }
-        bundle.x509_authorities = kept;
-        bundle.sequence_number += 1;
-        write(&mut session, &bundle).await?;
-        session.commit().await?;
-        Ok(gone.into_iter().map(|gone| gone.certificate).collect())
+        Ok(gone)
     }
 
     async fn delete_bundle(&self, of: &TrustDomain, how: Dissolve) -> Result<bool, StoreError> {
@@ -107,16 +164,13 @@ impl BundleStore for SqlStore {
 pub(super) async fn append(
     session: &mut Session<Writing>,
     to: &TrustDomain,
-    authorities: &[Certificate],
+    authorities: &AuthorityList,
 ) -> Result<StoredBundle, StoreError> {
     let known = locate(session, to).await?;
-    let mut bundle = known.clone().unwrap_or_else(|| StoredBundle {
-        trust_domain: to.clone(),
-        x509_authorities: Vec::new(),
-        refresh_hint: Duration::ZERO,
-        sequence_number: 0,
-    });
-    for certificate in authorities {
+    let mut bundle = known
+        .clone()
+        .unwrap_or_else(|| StoredBundle::empty(to.clone()));
+    for certificate in &authorities.x509 {
         let has = |known: &X509Authority| known.certificate == *certificate;
         if !bundle.x509_authorities.iter().any(has) {
             bundle.x509_authorities.push(X509Authority {
@@ -125,11 +179,65 @@ pub(super) async fn append(
             });
         }
     }
+    append_keys(&mut bundle.jwt_authorities, &authorities.jwt)?;
+    append_keys(&mut bundle.wit_authorities, &authorities.wit)?;
     if known.as_ref() != Some(&bundle) {
         bundle.sequence_number += 1;
         write(session, &bundle).await?;
     }
     Ok(bundle)
+}
+
+/// Adds the keys that are not there yet. Tokens name their key by its ID alone, so there is but one key
+/// of each ID.
+fn append_keys(known: &mut Vec<TokenAuthority>, new: &[TokenAuthority]) -> Result<(), StoreError> {
+    for key in new {
+        match known.iter().find(|known| known.key_id == key.key_id) {
+            None => known.push(TokenAuthority {
+                tainted: false,
+                expires_at: key.expires_at.map(whole_second),
+                ..key.clone()
+            }),
+            Some(same) if same.public_key == key.public_key => {}
+            Some(_) => return Err(StoreError::KeyIdTaken(key.key_id.clone())),
+        }
+    }
+    Ok(())
+}
+
+/// Takes out what matches, but never everything: an empty list would tell all who verify to trust
+/// nobody, and an expired authority says no more than that.
+fn take<T>(list: &mut Vec<T>, matches: impl Fn(&T) -> bool) -> Vec<T> {
+    if list.iter().all(&matches) {
+        return Vec::new();
+    }
+    let (gone, kept) = std::mem::take(list).into_iter().partition(matches);
+    *list = kept;
+    gone
+}
+
+/// The marks of the authorities of this name. Certificates of one key share it.
+fn marks<'b>(
+    bundle: &'b mut StoredBundle,
+    kind: AuthorityKind,
+    id: &AuthorityId,
+) -> Vec<&'b mut bool> {
+    let keys = match kind {
+        AuthorityKind::X509 => {
+            let roots = bundle.x509_authorities.iter_mut();
+            let named = roots.filter(|root| is_called(root, id));
+            return named.map(|root| &mut root.tainted).collect();
+        }
+        AuthorityKind::Jwt => &mut bundle.jwt_authorities,
+        AuthorityKind::Wit => &mut bundle.wit_authorities,
+    };
+    let named = keys.iter_mut().filter(|key| key.key_id == id.as_str());
+    named.map(|key| &mut key.tainted).collect()
+}
+
+fn is_called(root: &X509Authority, id: &AuthorityId) -> bool {
+    let key_id = root.certificate.subject_key_id();
+    key_id.is_some_and(|key_id| AuthorityId::from_key_id(key_id) == *id)
 }
 
 /// The first of these trust domains whose bundle is not here.
@@ -184,10 +292,14 @@ async fn locate(
 
 async fn write(session: &mut Session<Writing>, bundle: &StoredBundle) -> Result<(), StoreError> {
     let upsert = sqlx::query(
-        "INSERT INTO bundles (trust_domain, x509_authorities, refresh_hint, sequence_number)
-         VALUES ($1, $2, $3, $4)
+        "INSERT INTO bundles (
+            trust_domain, x509_authorities, refresh_hint, sequence_number, jwt_authorities,
+            wit_authorities
+         ) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (trust_domain) DO UPDATE SET
             x509_authorities = excluded.x509_authorities,
+            jwt_authorities = excluded.jwt_authorities,
+            wit_authorities = excluded.wit_authorities,
             refresh_hint = excluded.refresh_hint,
             sequence_number = excluded.sequence_number",
     );
@@ -200,9 +312,39 @@ async fn write(session: &mut Session<Writing>, bundle: &StoredBundle) -> Result<
         .bind(json(&authorities))
         .bind(duration_seconds(bundle.refresh_hint))
         // The API counts without a sign, the database with one; the bits are the same.
-        .bind(bundle.sequence_number.cast_signed());
+        .bind(bundle.sequence_number.cast_signed())
+        .bind(json(&key_rows(&bundle.jwt_authorities)))
+        .bind(json(&key_rows(&bundle.wit_authorities)));
     session.run(upsert).await?;
     changes::note(session, &Changed::Bundle(bundle.trust_domain.clone())).await
+}
+
+/// A key as it is kept: its ID, itself as base64 of DER, its end, and whether it is tainted.
+type KeyRow = (String, String, Option<i64>, bool);
+
+fn key_rows(keys: &[TokenAuthority]) -> Vec<KeyRow> {
+    let row = |key: &TokenAuthority| {
+        let public_key = STANDARD.encode(key.public_key.spki_der());
+        let end = key.expires_at.map(seconds);
+        (key.key_id.clone(), public_key, end, key.tainted)
+    };
+    keys.iter().map(row).collect()
+}
+
+fn keys(row: &Columns<'_>, column: &'static str) -> Result<Vec<TokenAuthority>, StoreError> {
+    let rows: Vec<KeyRow> = row.json(column)?;
+    let keys = rows.into_iter().map(|(key_id, der, end, tainted)| {
+        let der = STANDARD.decode(der);
+        let der = der.map_err(|error| row.unreadable(column, error))?;
+        let public_key = PublicKey::from_spki_der(&der);
+        Ok(TokenAuthority {
+            key_id,
+            public_key: public_key.map_err(|error| row.unreadable(column, error))?,
+            expires_at: end.map(from_seconds),
+            tainted,
+        })
+    });
+    keys.collect()
 }
 
 fn bundle(row: &SqliteRow) -> Result<StoredBundle, StoreError> {
@@ -220,6 +362,8 @@ fn bundle(row: &SqliteRow) -> Result<StoredBundle, StoreError> {
     Ok(StoredBundle {
         trust_domain: row.parsed("trust_domain")?,
         x509_authorities: authorities.collect::<Result<_, StoreError>>()?,
+        jwt_authorities: keys(&row, "jwt_authorities")?,
+        wit_authorities: keys(&row, "wit_authorities")?,
         refresh_hint: row.duration_opt("refresh_hint")?.unwrap_or_default(),
         sequence_number: row.value::<i64>("sequence_number")?.cast_unsigned(),
     })

@@ -59,6 +59,18 @@ pub(super) fn nodes(sql: &mut Sql, filter: &NodeFilter) {
     if let Some(time) = filter.expires_before {
         sql.push(" AND expires_at < ").push_bind(seconds(time));
     }
+    if let Some((authority, at)) = &filter.holds {
+        let (authority, at) = (authority.as_str().to_owned(), seconds(*at));
+        sql.push(" AND serial IS NOT NULL AND ((authority = ")
+            .push_bind(authority.clone())
+            .push(" AND expires_at > ")
+            .push_bind(at)
+            .push(") OR (renewed_authority = ")
+            .push_bind(authority)
+            .push(" AND renewed_expires_at > ")
+            .push_bind(at)
+            .push("))");
+    }
 }
 
 /// The order and bounds of a page. One row more than asked for tells whether there is a next page.

@@ -50,7 +50,8 @@ impl JournalStore for SqlStore {
         let row = session.one(statement).await?.ok_or(StoreError::NotFound)?;
         let id = Columns::of("journals", &row).value("id")?;
         if !journal.publishes.is_empty() {
-            bundles::append(&mut session, journal.trust_domain, journal.publishes).await?;
+            let (to, published) = (journal.trust_domain, journal.publishes);
+            bundles::append(&mut session, to, published).await?;
         }
         session.commit().await?;
         Ok(JournalId(id))

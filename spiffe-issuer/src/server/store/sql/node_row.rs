@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::row::{Columns, flag, seconds, selectors_json};
 use super::session::{Session, Writing};
-use crate::domain::{AttestedNode, Serial};
+use crate::domain::{AttestedNode, AuthorityId, NodeSvid, Serial};
 use crate::server::store::StoreError;
 
 /// The node that a row of `nodes` is.
@@ -14,13 +14,23 @@ pub(super) fn node(row: &SqliteRow) -> Result<AttestedNode, StoreError> {
         let text: Option<&str> = row.value(column)?;
         Ok::<_, StoreError>(text.map(Serial::from_decimal))
     };
+    let authority = |column| {
+        let text: Option<&str> = row.value(column)?;
+        Ok::<_, StoreError>(text.map(AuthorityId::from_text))
+    };
     let renewed = serial("renewed_serial")?.zip(row.time_opt("renewed_expires_at")?);
+    let renewed_authority = authority("renewed_authority")?;
     Ok(AttestedNode {
         id: row.parsed("id")?,
         attestation_type: row.value("attestation_type")?,
         serial: serial("serial")?,
         expires_at: row.time("expires_at")?,
-        renewed,
+        authority: authority("authority")?,
+        renewed: renewed.map(|(serial, expires_at)| NodeSvid {
+            serial,
+            expires_at,
+            authority: renewed_authority,
+        }),
         can_reattest: row.flag("can_reattest")?,
         selectors: row.selectors("selectors")?,
         agent_version: row.value("agent_version")?,
@@ -41,8 +51,8 @@ pub(super) async fn insert(
     let insert = sqlx::query(
         "INSERT INTO nodes (
             seq, id, attestation_type, serial, expires_at, renewed_serial, renewed_expires_at,
-            can_reattest, selectors, selector_count, agent_version
-         ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING seq",
+            can_reattest, selectors, selector_count, agent_version, authority, renewed_authority
+         ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING seq",
     );
     let renewed = node.renewed.as_ref();
     let insert = insert
@@ -51,12 +61,14 @@ pub(super) async fn insert(
         .bind(&*node.attestation_type)
         .bind(node.serial.as_ref().map(Serial::as_str))
         .bind(seconds(node.expires_at))
-        .bind(renewed.map(|(serial, _)| serial.as_str()))
-        .bind(renewed.map(|(_, expires_at)| seconds(*expires_at)))
+        .bind(renewed.map(|svid| svid.serial.as_str()))
+        .bind(renewed.map(|svid| seconds(svid.expires_at)))
         .bind(flag(node.can_reattest))
         .bind(selectors_json(&node.selectors))
         .bind(i64::try_from(node.selectors.len()).unwrap_or(i64::MAX))
-        .bind(&*node.agent_version);
+        .bind(&*node.agent_version)
+        .bind(node.authority.as_ref().map(AuthorityId::as_str))
+        .bind(renewed.and_then(|svid| svid.authority.as_ref().map(AuthorityId::as_str)));
     let row = session.the(insert).await?;
     let seq = place(&row)?;
     for selector in &node.selectors {

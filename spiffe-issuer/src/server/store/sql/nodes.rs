@@ -11,7 +11,8 @@ use super::row::{Columns, whole_second};
 use super::session::{Session, Writing};
 use super::{SqlStore, changes, entries, filter, tokens};
 use crate::domain::{
-    AttestedNode, NewEntry, NodeFilter, Page, Paged, Selector, SelectorSet, Serial, TokenHash,
+    AttestedNode, NewEntry, NodeFilter, NodeSvid, Page, Paged, Selector, SelectorSet, Serial,
+    TokenHash,
 };
 use crate::server::store::{Changed, NodeStore, StoreError};
 
@@ -36,13 +37,11 @@ impl NodeStore for SqlStore {
         Ok(node)
     }
 
-    async fn renew_node(
-        &self,
-        id: &SpiffeId,
-        serial: Serial,
-        expires_at: SystemTime,
-    ) -> Result<(), StoreError> {
-        let renewed = (serial, whole_second(expires_at));
+    async fn renew_node(&self, id: &SpiffeId, svid: NodeSvid) -> Result<(), StoreError> {
+        let renewed = NodeSvid {
+            expires_at: whole_second(svid.expires_at),
+            ..svid
+        };
         let change = |node: &mut AttestedNode| match node.is_banned() {
             true => Err(StoreError::NodeBanned),
             false => {
@@ -59,9 +58,10 @@ impl NodeStore for SqlStore {
         serial: &Serial,
     ) -> Result<AttestedNode, StoreError> {
         self.change_node(id, |node| {
-            if let Some((_, expires_at)) = node.renewed.take_if(|(new, _)| new == serial) {
-                node.serial = Some(serial.clone());
-                node.expires_at = expires_at;
+            if let Some(svid) = node.renewed.take_if(|svid| svid.serial == *serial) {
+                node.serial = Some(svid.serial);
+                node.expires_at = svid.expires_at;
+                node.authority = svid.authority;
             }
             Ok(())
         })
@@ -157,7 +157,11 @@ async fn record(
     }
     let node = AttestedNode {
         attestation_type: attested.attestation_type,
-        renewed: attested.serial.map(|serial| (serial, attested.expires_at)),
+        renewed: attested.serial.map(|serial| NodeSvid {
+            serial,
+            expires_at: attested.expires_at,
+            authority: attested.authority,
+        }),
         can_reattest: attested.can_reattest,
         selectors: attested.selectors,
         ..known

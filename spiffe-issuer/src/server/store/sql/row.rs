@@ -115,7 +115,7 @@ pub(super) fn whole_second(time: SystemTime) -> SystemTime {
     from_seconds(seconds(time))
 }
 
-fn from_seconds(seconds: i64) -> SystemTime {
+pub(super) fn from_seconds(seconds: i64) -> SystemTime {
     let since = Duration::from_secs(seconds.max(0).unsigned_abs());
     // Nothing that we write is too large; what is not ours must not panic.
     SystemTime::UNIX_EPOCH

@@ -9,7 +9,7 @@ use super::session::{Session, Writing};
 use crate::server::store::StoreError;
 
 /// What makes each version out of the one before; the first makes version 1 out of nothing.
-const MIGRATIONS: &[&[&str]] = &[VERSION_1];
+const MIGRATIONS: &[&[&str]] = &[VERSION_1, VERSION_2];
 
 /// Brings the schema up to date, in one transaction.
 pub(super) async fn migrate(store: &SqlStore) -> Result<(), StoreError> {
@@ -155,4 +155,12 @@ const VERSION_1: &[&str] = &[
         kind TEXT NOT NULL,
         subject TEXT NOT NULL
     ) STRICT",
+];
+
+/// Keys of tokens in bundles, and which authority signed the SVID of a node.
+const VERSION_2: &[&str] = &[
+    "ALTER TABLE bundles ADD COLUMN jwt_authorities TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE bundles ADD COLUMN wit_authorities TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE nodes ADD COLUMN authority TEXT",
+    "ALTER TABLE nodes ADD COLUMN renewed_authority TEXT",
 ];
