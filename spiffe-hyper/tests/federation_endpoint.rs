@@ -471,6 +471,39 @@ async fn the_certificate_of_the_web_is_for_the_host_and_renewed_without_a_word()
     assert!(fetch(&of_old).await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_not_told_its_url_presents_what_it_has_at_the_root() {
+    let (net, ca, authority) = (Net::default(), WebCa::new(), TestAuthority::new("a.test"));
+    let (certificate, key) = ca.files("h.test");
+    let tls = EndpointTls::https_web_of_any_host(&certificate, &key).unwrap();
+    let bundle = authority.bundle();
+    let endpoint = BundleEndpoint::at_root(move || Some(bundle.clone()));
+    net.serve("h.test", tls.look_every(Duration::from_secs(60)), endpoint);
+    let (client, later) = (net.client(&ca), WebCa::new());
+    let fetch = async |client: &BundleClient, at: &str| {
+        let relationship = Relationship::https_web(authority.trust_domain().clone(), url(at));
+        let believed = BundleSet::default();
+        client.fetch(&relationship, None, &believed).await
+    };
+    let fetched = fetch(&client, "https://h.test/").await.unwrap();
+    assert_eq!(
+        fetched.held.bundle().x509_authorities(),
+        authority.bundle().x509_authorities()
+    );
+    let elsewhere = fetch(&client, "https://h.test/bundle").await.unwrap_err();
+    assert!(matches!(elsewhere, FetchError::Status(status) if status == 404));
+
+    // The files are looked at as often as was said.
+    let (new_certificate, new_key) = later.pem("h.test");
+    std::fs::write(&certificate, new_certificate).unwrap();
+    std::fs::write(&key, new_key).unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    fetch(&client, "https://h.test/").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    let of_new = net.client(&later);
+    fetch(&of_new, "https://h.test/").await.unwrap();
+}
+
 // conformance: FD-19-
 #[test]
 fn files_that_are_no_identity_of_the_host_are_refused_at_the_start() {

@@ -113,6 +113,13 @@ impl Jwk {
         Value::from(self.members()).to_string()
     }
 
+    /// The key as the DER of a `SubjectPublicKeyInfo`, which knows nothing of an ID.
+    #[must_use]
+    pub fn to_spki_der(&self) -> Vec<u8> {
+        // No key is longer than DER can say, for none has more than 8192 bits.
+        self.key.to_spki_der().unwrap_or_default()
+    }
+
     pub(crate) fn members(&self) -> Object {
         let mut members = self.key.members();
         if let Some(key_id) = self.key_id() {
@@ -172,6 +179,7 @@ mod tests {
         ] {
             let key = Jwk::from_spki_der(&spki).unwrap();
             assert_eq!(key.key_id(), None);
+            assert_eq!(key.to_spki_der(), spki);
             let key = key.with_key_id("a");
             assert_eq!(Jwk::from_json(key.to_json().as_bytes()), Ok(key));
         }

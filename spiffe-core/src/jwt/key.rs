@@ -5,7 +5,7 @@ use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, RsaParameters, Unpa
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use der::asn1::{AnyRef, BitStringRef, UintRef};
-use der::{Reader, SliceReader};
+use der::{Encode, Reader, SliceReader, Tag};
 use rustls_pki_types::alg_id;
 use serde_json::Value;
 
@@ -71,6 +71,20 @@ impl Key {
             Self::rsa(modulus, exponent)
         } else {
             Err(JwkError::Spki)
+        }
+    }
+
+    /// Writes the DER of a `SubjectPublicKeyInfo`.
+    pub(crate) fn to_spki_der(&self) -> der::Result<Vec<u8>> {
+        match self {
+            Self::Ec { curve, point } => spki(curve.alg_id().as_ref(), point),
+            Self::Ed25519(point) => spki(alg_id::ED25519.as_ref(), point),
+            Self::Rsa { modulus, exponent } => {
+                let numbers = [UintRef::new(modulus)?, UintRef::new(exponent)?];
+                let [modulus, exponent] = numbers.map(|number| number.to_der());
+                let key = sequence(&[modulus?, exponent?].concat())?;
+                spki(alg_id::RSA_ENCRYPTION.as_ref(), &key)
+            }
         }
     }
 
@@ -249,6 +263,15 @@ fn spki_parts(spki: &[u8]) -> der::Result<(&[u8], &[u8])> {
     })?;
     outer.finish()?;
     Ok(parts)
+}
+
+fn spki(algorithm: &[u8], key: &[u8]) -> der::Result<Vec<u8>> {
+    let key = BitStringRef::from_bytes(key)?.to_der()?;
+    sequence(&[sequence(algorithm)?, key].concat())
+}
+
+fn sequence(content: &[u8]) -> der::Result<Vec<u8>> {
+    AnyRef::new(Tag::Sequence, content)?.to_der()
 }
 
 fn rsa_parts(key: &[u8]) -> der::Result<(&[u8], &[u8])> {

@@ -98,6 +98,13 @@ impl BundleEndpoint {
         )
     }
 
+    /// The same at the path `/`, for a server that is not told by which URL others reach it.
+    pub fn at_root(newest: impl Fn() -> Option<TrustBundle> + Send + Sync + 'static) -> Self {
+        let published = Box::default();
+        let newest = Box::new(newest);
+        Self::at("/", Content::Bundle { newest, published })
+    }
+
     /// Serves nothing, and leads those who ask to another endpoint, for the time being. In the profile
     /// `https_spiffe` the server there has to have the same ID as the one here.
     #[must_use]
@@ -111,8 +118,12 @@ impl BundleEndpoint {
     }
 
     fn of(url: &EndpointUrl, content: Content) -> Self {
+        Self::at(url.path(), content)
+    }
+
+    fn at(path: &str, content: Content) -> Self {
         Self {
-            path: url.path().into(),
+            path: path.into(),
             hint: interval::UNTOLD,
             above: None,
             clock: Arc::new(SystemClock),

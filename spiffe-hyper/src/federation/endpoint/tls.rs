@@ -30,6 +30,7 @@ enum Kind {
     Web {
         acceptor: TlsAcceptor,
         identity: Arc<WebIdentity>,
+        look_every: Duration,
     },
 }
 
@@ -58,7 +59,42 @@ impl EndpointTls {
         key: impl Into<PathBuf>,
     ) -> Result<Self, WebIdentityError> {
         let name = url.server_name().clone();
-        let identity = Arc::new(WebIdentity::open(name, certificate.into(), key.into())?);
+        let identity = WebIdentity::open(Some(name), certificate.into(), key.into())?;
+        Ok(Self::web(identity))
+    }
+
+    /// The profile `https_web` for a server that is not told by which URL others reach it: as
+    /// [`https_web`](Self::https_web), but whatever host the certificate is for.
+    ///
+    /// # Errors
+    ///
+    /// Where the files are no identity, or none that is valid now.
+    pub fn https_web_of_any_host(
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Result<Self, WebIdentityError> {
+        let identity = WebIdentity::open(None, certificate.into(), key.into())?;
+        Ok(Self::web(identity))
+    }
+
+    /// How often the files of the profile `https_web` are looked at; every five seconds where nothing
+    /// else is said.
+    #[must_use]
+    pub fn look_every(self, interval: Duration) -> Self {
+        match self.0 {
+            Kind::Spiffe(_) => self,
+            Kind::Web {
+                acceptor, identity, ..
+            } => Self(Kind::Web {
+                acceptor,
+                identity,
+                look_every: interval,
+            }),
+        }
+    }
+
+    fn web(identity: WebIdentity) -> Self {
+        let identity = Arc::new(identity);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12]);
@@ -68,8 +104,11 @@ impl EndpointTls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.alpn_protocols = HTTP.map(<[u8]>::to_vec).into();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self(Kind::Web { acceptor, identity }))
+        Self(Kind::Web {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            identity,
+            look_every: LOOK_EVERY,
+        })
     }
 
     /// Does one handshake, and tells why where it fails.
@@ -106,7 +145,11 @@ impl EndpointTls {
     pub(super) async fn keep_fresh(self) {
         match self.0 {
             Kind::Spiffe(_) => std::future::pending().await,
-            Kind::Web { identity, .. } => identity.keep_fresh().await,
+            Kind::Web {
+                identity,
+                look_every,
+                ..
+            } => identity.keep_fresh(look_every).await,
         }
     }
 }
@@ -122,3 +165,5 @@ impl std::fmt::Debug for Kind {
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);

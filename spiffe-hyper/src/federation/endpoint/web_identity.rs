@@ -34,8 +34,8 @@ pub(super) struct WebIdentity {
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
-    /// Whom the certificate has to be for.
-    name: ServerName<'static>,
+    /// Whom the certificate has to be for, if that is known.
+    name: Option<ServerName<'static>>,
 }
 
 /// What was in the files.
@@ -47,7 +47,7 @@ struct Content {
 
 impl WebIdentity {
     pub(super) fn open(
-        name: ServerName<'static>,
+        name: Option<ServerName<'static>>,
         certificate: PathBuf,
         key: PathBuf,
     ) -> Result<Self, WebIdentityError> {
@@ -65,10 +65,10 @@ impl WebIdentity {
     }
 
     /// Looks at the files for good. What is no good is told once, and what was there before stays.
-    pub(super) async fn keep_fresh(&self) {
+    pub(super) async fn keep_fresh(&self, look_every: Duration) {
         let mut is_told = false;
         loop {
-            sleep(EVERY).await;
+            sleep(look_every).await;
             let files = self.files.clone();
             // It goes only where the runtime does.
             let Ok(content) = spawn_blocking(move || files.read()).await else {
@@ -129,12 +129,7 @@ impl Files {
             CertificateDer::pem_slice_iter(&content.certificate).collect();
         let chain = chain.map_err(|_| no_pem(&self.certificate))?;
         let leaf = chain.first().ok_or_else(|| no_pem(&self.certificate))?;
-        EndEntityCert::try_from(leaf)
-            .and_then(|leaf| leaf.verify_is_valid_for_subject_name(&self.name))
-            .map_err(|_| WebIdentityError::OtherHost {
-                path: self.certificate.clone(),
-                host: self.name.to_str().into_owned(),
-            })?;
+        self.check_host(leaf)?;
         self.check_time(leaf, now)?;
         let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(|_| no_pem(&self.key))?;
         CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|source| {
@@ -143,6 +138,18 @@ impl Files {
                 source: TlsError(source),
             }
         })
+    }
+
+    fn check_host(&self, leaf: &CertificateDer<'_>) -> Result<(), WebIdentityError> {
+        let Some(name) = &self.name else {
+            return Ok(());
+        };
+        EndEntityCert::try_from(leaf)
+            .and_then(|leaf| leaf.verify_is_valid_for_subject_name(name))
+            .map_err(|_| WebIdentityError::OtherHost {
+                path: self.certificate.clone(),
+                host: name.to_str().into_owned(),
+            })
     }
 
     fn check_time(&self, leaf: &[u8], now: SystemTime) -> Result<(), WebIdentityError> {
@@ -234,6 +241,3 @@ pub enum WebIdentityError {
         limit: u64,
     },
 }
-
-/// How often the files are looked at.
-const EVERY: Duration = Duration::from_secs(5);

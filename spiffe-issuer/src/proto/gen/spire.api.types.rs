@@ -752,6 +752,10 @@ pub struct FederationRelationship {
     /// The bundle as far as it is known.
     #[prost(message, optional, tag = "5")]
     pub trust_domain_bundle: ::core::option::Option<Bundle>,
+    /// How fetching the bundle goes. Ours alone: far from the numbers that others may give, and whoever
+    /// does not know it passes it over.
+    #[prost(message, optional, tag = "1000")]
+    pub status: ::core::option::Option<FederationStatus>,
     #[prost(oneof = "federation_relationship::BundleEndpointProfile", tags = "3, 4")]
     pub bundle_endpoint_profile: ::core::option::Option<
         federation_relationship::BundleEndpointProfile,
@@ -777,6 +781,33 @@ impl ::prost::Name for FederationRelationship {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/spire.api.types.FederationRelationship".into()
+    }
+}
+/// How fetching the bundle of a foreign trust domain goes. Times are seconds since 1970.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FederationStatus {
+    /// Whether the relationship stands in the configuration of the server, and can be changed only
+    /// there.
+    #[prost(bool, tag = "1")]
+    pub configured: bool,
+    /// When the endpoint was last asked with success; 0 where this server did not yet.
+    #[prost(int64, tag = "2")]
+    pub fetched_at: i64,
+    /// Why the last fetch failed; empty where it did not.
+    #[prost(string, tag = "3")]
+    pub last_error: ::prost::alloc::string::String,
+    /// When the endpoint is asked next; 0 while it is being asked.
+    #[prost(int64, tag = "4")]
+    pub next_fetch: i64,
+}
+impl ::prost::Name for FederationStatus {
+    const NAME: &'static str = "FederationStatus";
+    const PACKAGE: &'static str = "spire.api.types";
+    fn full_name() -> ::prost::alloc::string::String {
+        "spire.api.types.FederationStatus".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/spire.api.types.FederationStatus".into()
     }
 }
 /// Whom to expect at an endpoint that shows an X.509-SVID.
