@@ -41,6 +41,7 @@
 //!
 //! | feature | on by default | what it adds |
 //! |---|---|---|
+//! | `std` | yes | documents and proofs; all other features but `serde` bring it along |
 //! | `source` | | sources and the snapshots they replace; tokio |
 //! | `tls` | yes | `tls`: rustls configurations, acceptor and connector over any IO |
 //! | `rustls-0_23` | | what shows rustls 0.23: bare configurations, a crypto provider of one's own |
@@ -51,16 +52,27 @@
 //! | `metrics` | | `metrics`: counts and gauges, for the facade of the crate of that name |
 //! | `testing` | | `testing`: an authority, a clock and a Workload API for tests |
 //!
-//! Without any of them names, documents and proofs build without an async runtime.
+//! With `std` alone, names, documents and proofs build without an async runtime.
+//!
+//! Without any of them the crate is `no_std` and needs `alloc`: [`SpiffeId`], [`TrustDomain`], [`IdPattern`]
+//! and their macros, for firmware and WebAssembly (with `serde` too). `core` has to have atomic pointers.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "std"), no_std)]
 
+extern crate alloc;
+
+#[cfg(feature = "std")]
 pub mod authorizer;
 #[cfg(feature = "source")]
 pub mod backoff;
+#[cfg(feature = "std")]
 pub mod bundle;
+#[cfg(feature = "std")]
 pub mod clock;
 mod id;
+#[cfg(feature = "std")]
 pub mod json;
+#[cfg(feature = "std")]
 pub mod jwt;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -68,6 +80,7 @@ pub mod metrics;
 pub mod policy;
 #[cfg(feature = "workload-api")]
 pub mod proto;
+#[cfg(feature = "std")]
 mod snapshot;
 #[cfg(feature = "source")]
 pub mod source;
@@ -77,14 +90,19 @@ mod telemetry;
 pub mod testing;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "std")]
 pub mod verify;
 #[cfg(feature = "workload-api")]
 pub mod workload_api;
+#[cfg(feature = "std")]
 pub mod x509;
 
+#[cfg(feature = "std")]
 pub use bundle::{BundleSet, TrustBundle};
 pub use id::{IdError, IdPattern, PatternError, SpiffeId, TrustDomain};
+#[cfg(feature = "std")]
 pub use jwt::JwtSvid;
+#[cfg(feature = "std")]
 pub use snapshot::IdentitySnapshot;
 #[cfg(feature = "source")]
 pub use source::IdentitySource;
@@ -92,5 +110,7 @@ pub use source::IdentitySource;
 pub use source::{BundleSource, JwtSource, X509Source};
 #[cfg(feature = "tls")]
 pub use tls::SourceExt;
+#[cfg(feature = "std")]
 pub use verify::{Peer, VerifiedJwt};
+#[cfg(feature = "std")]
 pub use x509::X509Svid;

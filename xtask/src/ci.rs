@@ -92,6 +92,10 @@ const STEPS: &[Step] = &[
         run: bare_core,
     },
     Step {
+        heading: "names without a standard library",
+        run: bare_names,
+    },
+    Step {
         heading: "packages",
         run: packages,
     },
@@ -182,11 +186,32 @@ fn pairs(features: &[String]) -> impl Iterator<Item = String> {
     })
 }
 
-/// Names and proofs must be usable without paying for anything else.
+/// Names and proofs must be usable without paying for anything else, and names without proofs.
 fn bare_core(root: &Path) -> Result<Outcome, StepError> {
-    const HEAVY: [&str; 4] = ["hyper", "rustls", "tokio", "tonic"];
+    for (features, most) in [("", MOST_CRATES_OF_NAMES), ("std", MOST_CRATES)] {
+        let crates = crates_of_core(root, features)?;
+        let is_there = |heavy: &&str| {
+            crates
+                .iter()
+                .any(|one| one.split(' ').next() == Some(*heavy))
+        };
+        if let Some(dependency) = HEAVY.into_iter().find(is_there) {
+            return Err(StepError::Heavy { dependency });
+        }
+        let count = crates.len();
+        println!("spiffe-core with the features {features:?} alone is {count} crates");
+        if count > most {
+            return Err(StepError::ManyCrates { count, most });
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// What `spiffe-core` with these features is built from, itself included, each by name and version.
+fn crates_of_core(root: &Path, features: &str) -> Result<BTreeSet<String>, StepError> {
     let tree = Command::new(workspace::cargo())
         .args(["tree", "--package", "spiffe-core", "--no-default-features"])
+        .args(["--features", features])
         .args(["--edges", "normal", "--prefix", "none", "--format", "{p}"])
         .current_dir(root)
         .stderr(Stdio::inherit())
@@ -199,29 +224,60 @@ fn bare_core(root: &Path) -> Result<Outcome, StepError> {
         });
     }
     let tree = String::from_utf8_lossy(&tree.stdout);
-    // By name and version: what is told again is told with a mark behind these.
-    let crates: BTreeSet<_> = tree
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some((words.next()?, words.next()))
-        })
-        .collect();
-    let is_there = |heavy: &&str| crates.iter().any(|(name, _)| name == heavy);
-    if let Some(dependency) = HEAVY.into_iter().find(is_there) {
-        return Err(StepError::Heavy { dependency });
-    }
-    println!("spiffe-core without features is {} crates", crates.len());
-    if crates.len() > MOST_CRATES {
-        return Err(StepError::ManyCrates {
-            count: crates.len(),
-        });
+    // What is told again is told with a mark behind name and version.
+    let crates = tree.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some(format!(
+            "{} {}",
+            words.next()?,
+            words.next().unwrap_or_default()
+        ))
+    });
+    Ok(crates.collect())
+}
+
+const HEAVY: [&str; 4] = ["hyper", "rustls", "tokio", "tonic"];
+/// How many crates names and proofs may be made of, `spiffe-core` itself among them.
+const MOST_CRATES: usize = 25;
+/// How many crates names alone may be made of. All but one of the others only run in the compiler.
+const MOST_CRATES_OF_NAMES: usize = 7;
+
+/// Names are type-checked for machines that have no standard library, and for WebAssembly.
+fn bare_names(root: &Path) -> Result<Outcome, StepError> {
+    for target in ["thumbv7em-none-eabi", "wasm32-unknown-unknown"] {
+        if !has_target(root, target)? {
+            return Ok(Outcome::LeftOut {
+                why: "a target is not installed and cannot be had now",
+            });
+        }
+        for features in ["", "serde"] {
+            let package = ["check", "--package", "spiffe-core", "--no-default-features"];
+            let choice = ["--features", features, "--target", target];
+            cargo(root, &[&package[..], &choice].concat())?;
+        }
     }
     Ok(Outcome::Passed)
 }
 
-/// How many crates names and proofs may be made of, `spiffe-core` itself among them.
-const MOST_CRATES: usize = 25;
+/// Whether the library of this target is here, or rustup can fetch it.
+fn has_target(root: &Path, target: &str) -> Result<bool, StepError> {
+    let library = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", target])
+        .current_dir(root)
+        .output()
+        .map_err(StepError::Start)?;
+    let library = String::from_utf8_lossy(&library.stdout).trim().to_owned();
+    if !library.is_empty() && Path::new(&library).is_dir() {
+        return Ok(true);
+    }
+    // There may be no rustup, and no network.
+    let added = Command::new("rustup")
+        .args(["target", "add", target])
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .status();
+    Ok(added.is_ok_and(|status| status.success()))
+}
 
 /// Each library builds from what would be uploaded of it, with the others as they would be.
 fn packages(root: &Path) -> Result<Outcome, StepError> {
@@ -315,8 +371,8 @@ pub(crate) enum StepError {
     Heavy { dependency: &'static str },
     #[error(transparent)]
     Layers(#[from] LayersError),
-    #[error("spiffe-core without features is {count} crates, more than {MOST_CRATES}")]
-    ManyCrates { count: usize },
+    #[error("spiffe-core is {count} crates, more than {most}")]
+    ManyCrates { count: usize, most: usize },
     #[error("starting cargo")]
     Start(#[source] io::Error),
     #[error(transparent)]

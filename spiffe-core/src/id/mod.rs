@@ -12,11 +12,12 @@ mod serde;
 mod text;
 mod trust_domain;
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::str::FromStr;
+use alloc::format;
+use core::borrow::Borrow;
+use core::cmp::Ordering;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::str::FromStr;
 
 pub use error::IdError;
 pub use pattern::{IdPattern, PatternError};

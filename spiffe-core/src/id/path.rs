@@ -1,5 +1,7 @@
 //! The rules of a path, segment by segment (SPIFFE-ID section 2.2).
 
+use alloc::string::String;
+
 use super::IdError;
 
 /// Checks a whole path; `offset` is where it starts in the text that errors point into.

@@ -1,7 +1,9 @@
 //! Patterns of IDs, matched segment by segment.
 
-use std::fmt;
-use std::str::FromStr;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
 
 use super::{IdError, SpiffeId, TrustDomain};
 

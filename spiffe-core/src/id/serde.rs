@@ -1,6 +1,6 @@
 //! IDs in serde are their text.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
 
 use ::serde::de::{Deserialize, Deserializer, Error};
 use ::serde::ser::{Serialize, Serializer};

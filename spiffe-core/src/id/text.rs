@@ -1,6 +1,6 @@
 //! The text of an ID: static for constants, shared for what is read.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
 
 #[derive(Clone)]
 pub(super) enum Text {
