@@ -14,4 +14,4 @@ pub use error::{Denial, Fault, Kind};
 pub use node::{AgentName, AgentNameError, AttestedNode, JoinToken, NodeSvid, Serial, TokenHash};
 pub use query::{Cursor, CursorError, EntryFilter, Match, Matching, NodeFilter, Page, Paged};
 pub use selector::{Selector, SelectorError, SelectorSet};
-pub use trust::{AuthorityId, AuthorityKind, Standing};
+pub use trust::{AuthorityId, AuthorityKind, EndpointProfile, Relationship, Standing};

@@ -1,6 +1,9 @@
-//! Authorities: the keys that a trust domain signs with, and how far each of them has come.
+//! Authorities: the keys that a trust domain signs with, and how far each of them has come; and the
+//! trust domains whose authorities are believed beside our own.
 
 use std::fmt;
+
+use spiffe_core::{SpiffeId, TrustDomain};
 
 /// What an authority is called: for X.509 the subject key ID of its certificate, in hex; for tokens the
 /// key ID in their headers.
@@ -64,6 +67,26 @@ pub enum Standing {
     Old,
     /// It is in the bundle and will sign next.
     Prepared,
+}
+
+/// What is agreed with another trust domain: where its bundle is had from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relationship {
+    /// The other trust domain.
+    pub trust_domain: TrustDomain,
+    /// The URL of its bundle endpoint.
+    pub bundle_endpoint_url: String,
+    /// How the server there proves who it is.
+    pub profile: EndpointProfile,
+}
+
+/// How the server of a bundle endpoint proves who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointProfile {
+    /// By an X.509-SVID of this ID.
+    HttpsSpiffe(SpiffeId),
+    /// By a certificate of a web authority.
+    HttpsWeb,
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod bundles;
 mod changes;
 mod entries;
 mod failures;
+mod federation;
 mod nodes;
 mod tokens;
 

@@ -136,7 +136,10 @@ impl Follower {
                 Changed::Node(id) if done.insert(id.as_str()) => {
                     self.refresh_node(&mut index, id).await?;
                 }
-                Changed::Entry(_) | Changed::Node(_) | Changed::Bundle(_) => {}
+                Changed::Bundle(_)
+                | Changed::Entry(_)
+                | Changed::Node(_)
+                | Changed::Relationship(_) => {}
             }
         }
         self.publish(index, last.revision)

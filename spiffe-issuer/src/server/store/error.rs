@@ -129,6 +129,14 @@ pub enum StoreError {
         /// What the database said.
         source: sqlx::Error,
     },
+    /// The bundle is older than the one there is.
+    #[error("the bundle has sequence number {offered}, and the one there is has {held}")]
+    Rollback {
+        /// The sequence number of the bundle there is.
+        held: u64,
+        /// The sequence number of the one that was refused.
+        offered: u64,
+    },
     /// The token ended before it was used.
     #[error("join token expired")]
     TokenExpired,
@@ -148,7 +156,10 @@ impl Fault for StoreError {
         match self {
             Self::Conflict => Kind::Conflict,
             Self::Exists | Self::KeyIdTaken(_) => Kind::AlreadyExists,
-            Self::AlreadyTainted(_) | Self::InUse(_) | Self::Untainted(_) => Kind::NotReady,
+            Self::AlreadyTainted(_)
+            | Self::InUse(_)
+            | Self::Rollback { .. }
+            | Self::Untainted(_) => Kind::NotReady,
             Self::NodeBanned => Kind::Denied,
             Self::NoAuthority(_) | Self::NotFound => Kind::NotFound,
             Self::NoBundle(_) | Self::TokenExpired | Self::TokenUnknown => Kind::Invalid,

@@ -13,13 +13,14 @@ use spiffe_core::{SpiffeId, TrustDomain};
 
 pub use error::StoreError;
 pub use records::{
-    AuthorityList, Change, Changed, Created, Dissolve, FeedRevision, JournalId, JournalWrite, Put,
-    StoredBundle, StoredJournal, TokenAuthority, TokenRecord, X509Authority,
+    AuthorityList, Change, Changed, Created, Dissolve, FeedRevision, FetchStatus, JournalId,
+    JournalWrite, Put, StoredBundle, StoredJournal, StoredRelationship, TokenAuthority,
+    TokenRecord, X509Authority,
 };
 
 use crate::domain::{
     AttestedNode, AuthorityId, AuthorityKind, Entry, EntryFilter, EntryId, NewEntry, NodeFilter,
-    NodeSvid, Page, Paged, Serial, TokenHash,
+    NodeSvid, Page, Paged, Relationship, Serial, TokenHash,
 };
 
 /// Registration entries.
@@ -225,7 +226,8 @@ pub trait BundleStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Exists`] and [`StoreError::NotFound`] where `how` is not met.
+    /// [`StoreError::Exists`], [`StoreError::NotFound`] and [`StoreError::Rollback`] where `how` is not
+    /// met.
     async fn put_bundle(&self, bundle: StoredBundle, how: Put) -> Result<(), StoreError>;
 
     /// Adds the authorities that the bundle does not have yet, making the bundle where there is
@@ -282,6 +284,77 @@ pub trait BundleStore: Send + Sync + 'static {
     ///
     /// [`StoreError::InUse`] where entries federate with it and `how` is [`Dissolve::Restrict`].
     async fn delete_bundle(&self, of: &TrustDomain, how: Dissolve) -> Result<bool, StoreError>;
+}
+
+/// Federation relationships: with whom bundles are exchanged, and how that goes.
+#[async_trait]
+pub trait FederationStore: Send + Sync + 'static {
+    /// Records a relationship, of which nothing is known yet, and with it the bundle that the caller
+    /// brought, in the place of any there is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Exists`] where there is one with this trust domain.
+    async fn create_relationship(
+        &self,
+        relationship: &Relationship,
+        bundle: Option<StoredBundle>,
+    ) -> Result<(), StoreError>;
+
+    /// The relationship with this trust domain.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn find_relationship(
+        &self,
+        with: &TrustDomain,
+    ) -> Result<Option<StoredRelationship>, StoreError>;
+
+    /// A page of the relationships, in the order in which they were made.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn list_relationships(
+        &self,
+        page: &Page,
+    ) -> Result<Paged<StoredRelationship>, StoreError>;
+
+    /// Puts a changed relationship in the place of the one there is, and with it the bundle that the
+    /// caller brought. Nothing is known of it then, so its bundle is fetched anew.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] where there is none with this trust domain.
+    async fn replace_relationship(
+        &self,
+        relationship: &Relationship,
+        bundle: Option<StoredBundle>,
+    ) -> Result<(), StoreError>;
+
+    /// Deletes a relationship and returns whether it was there. The bundle stays: entries may federate
+    /// with it.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    async fn delete_relationship(&self, with: &TrustDomain) -> Result<bool, StoreError>;
+
+    /// Records what came of fetching the bundle by way of this relationship: the bundle, where there
+    /// was one to be had ([`Put::Newer`]), and how it goes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] and [`StoreError::Conflict`] where the relationship was deleted or
+    /// changed meanwhile: what was fetched by way of the old one is not what is wanted now.
+    /// [`StoreError::Rollback`] where the bundle is older than the one there is.
+    async fn record_fetch(
+        &self,
+        by: &Relationship,
+        bundle: Option<StoredBundle>,
+        status: FetchStatus,
+    ) -> Result<(), StoreError>;
 }
 
 /// The journal of this server's authorities. Each server that shares the store has its own, and
@@ -349,12 +422,26 @@ pub trait CloseStore: Send + Sync + 'static {
 
 /// All that the server remembers. An `Arc<dyn DataStore>` becomes the one trait that its owner needs.
 pub trait DataStore:
-    EntryStore + NodeStore + TokenStore + BundleStore + JournalStore + ChangeFeed + CloseStore
+    EntryStore
+    + NodeStore
+    + TokenStore
+    + BundleStore
+    + FederationStore
+    + JournalStore
+    + ChangeFeed
+    + CloseStore
 {
 }
 
 impl<T> DataStore for T where
-    T: EntryStore + NodeStore + TokenStore + BundleStore + JournalStore + ChangeFeed + CloseStore
+    T: EntryStore
+        + NodeStore
+        + TokenStore
+        + BundleStore
+        + FederationStore
+        + JournalStore
+        + ChangeFeed
+        + CloseStore
 {
 }
 

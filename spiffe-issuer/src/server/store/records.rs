@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use spiffe_core::x509::{Certificate, PublicKey};
 use spiffe_core::{SpiffeId, TrustDomain};
 
-use crate::domain::{AuthorityId, EntryId};
+use crate::domain::{AuthorityId, EntryId, Relationship};
 
 /// What came of making something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +117,9 @@ impl From<Vec<Certificate>> for AuthorityList {
 pub enum Put {
     /// Nothing: it must be new.
     Create,
+    /// Anything but a newer bundle. One with a lower sequence number is refused where it says
+    /// something else, and changes nothing where it says the same; 0 is no number.
+    Newer,
     /// A bundle of that trust domain.
     Replace,
     /// Either.
@@ -132,6 +135,29 @@ pub enum Dissolve {
     Dissociate,
     /// There may be none.
     Restrict,
+}
+
+/// A federation relationship as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRelationship {
+    /// What was agreed.
+    pub relationship: Relationship,
+    /// How it goes.
+    pub status: FetchStatus,
+}
+
+/// How the fetching of a bundle goes. Nothing is known of a relationship that is new or was changed:
+/// its bundle is to be fetched at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchStatus {
+    /// When it was last tried.
+    pub tried_at: Option<SystemTime>,
+    /// When it last succeeded.
+    pub succeeded_at: Option<SystemTime>,
+    /// Why it did not when it was last tried.
+    pub failure: Option<String>,
+    /// When it will be tried next.
+    pub next_at: Option<SystemTime>,
 }
 
 /// Which journal it is.
@@ -190,4 +216,6 @@ pub enum Changed {
     Entry(EntryId),
     /// An attested node.
     Node(SpiffeId),
+    /// A federation relationship, or how it goes.
+    Relationship(TrustDomain),
 }

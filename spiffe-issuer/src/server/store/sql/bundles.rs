@@ -48,12 +48,7 @@ impl BundleStore for SqlStore {
 
     async fn put_bundle(&self, bundle: StoredBundle, how: Put) -> Result<(), StoreError> {
         let mut session = self.writing().await?;
-        let known = locate(&mut session, &bundle.trust_domain).await?;
-        match (how, known) {
-            (Put::Create, Some(_)) => return Err(StoreError::Exists),
-            (Put::Replace, None) => return Err(StoreError::NotFound),
-            _ => write(&mut session, &bundle).await?,
-        }
+        put(&mut session, &bundle, how).await?;
         session.commit().await
     }
 
@@ -157,6 +152,42 @@ impl BundleStore for SqlStore {
         }
         session.commit().await?;
         Ok(there)
+    }
+}
+
+/// Stores a bundle as it is meant, as part of a transaction.
+pub(super) async fn put(
+    session: &mut Session<Writing>,
+    bundle: &StoredBundle,
+    how: Put,
+) -> Result<(), StoreError> {
+    let known = locate(session, &bundle.trust_domain).await?;
+    match (how, known) {
+        (Put::Create, Some(_)) => Err(StoreError::Exists),
+        (Put::Replace, None) => Err(StoreError::NotFound),
+        (Put::Newer, Some(held)) if is_behind(bundle, &held) => says_the_same(bundle, &held),
+        (Put::Newer, Some(held)) if *bundle == held => Ok(()),
+        _ => write(session, bundle).await,
+    }
+}
+
+fn is_behind(offered: &StoredBundle, held: &StoredBundle) -> bool {
+    (1..held.sequence_number).contains(&offered.sequence_number)
+}
+
+/// Servers side by side may count differently, and say the same.
+fn says_the_same(offered: &StoredBundle, held: &StoredBundle) -> Result<(), StoreError> {
+    let same = StoredBundle {
+        sequence_number: held.sequence_number,
+        refresh_hint: held.refresh_hint,
+        ..offered.clone()
+    };
+    match same == *held {
+        true => Ok(()),
+        false => Err(StoreError::Rollback {
+            held: held.sequence_number,
+            offered: offered.sequence_number,
+        }),
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) async fn note(
         Changed::Bundle(trust_domain) => (BUNDLE, trust_domain.as_str()),
         Changed::Entry(id) => (ENTRY, id.as_str()),
         Changed::Node(id) => (NODE, id.as_str()),
+        Changed::Relationship(with) => (RELATIONSHIP, with.as_str()),
     };
     let insert = sqlx::query("INSERT INTO changes (revision, kind, subject) VALUES ($1, $2, $3)");
     let insert = insert.bind(revision.0).bind(kind).bind(subject);
@@ -76,6 +77,7 @@ fn change(row: &SqliteRow) -> Result<Change, StoreError> {
         BUNDLE => Changed::Bundle(row.parsed("subject")?),
         ENTRY => Changed::Entry(row.parsed("subject")?),
         NODE => Changed::Node(row.parsed("subject")?),
+        RELATIONSHIP => Changed::Relationship(row.parsed("subject")?),
         _ => return Err(row.unreadable("kind", "it is none that we write")),
     };
     Ok(Change {
@@ -91,3 +93,4 @@ fn revision(row: &Columns<'_>) -> Result<FeedRevision, StoreError> {
 const BUNDLE: &str = "bundle";
 const ENTRY: &str = "entry";
 const NODE: &str = "node";
+const RELATIONSHIP: &str = "relationship";

@@ -12,6 +12,7 @@ mod changes;
 mod connect;
 mod entries;
 mod entry_row;
+mod federation;
 mod filter;
 mod journal;
 mod node_row;

@@ -9,7 +9,7 @@ use super::session::{Session, Writing};
 use crate::server::store::StoreError;
 
 /// What makes each version out of the one before; the first makes version 1 out of nothing.
-const MIGRATIONS: &[&[&str]] = &[VERSION_1, VERSION_2];
+const MIGRATIONS: &[&[&str]] = &[VERSION_1, VERSION_2, VERSION_3];
 
 /// Brings the schema up to date, in one transaction.
 pub(super) async fn migrate(store: &SqlStore) -> Result<(), StoreError> {
@@ -164,3 +164,15 @@ const VERSION_2: &[&str] = &[
     "ALTER TABLE nodes ADD COLUMN authority TEXT",
     "ALTER TABLE nodes ADD COLUMN renewed_authority TEXT",
 ];
+
+/// Federation relationships, with how their bundles were fetched.
+const VERSION_3: &[&str] = &["CREATE TABLE relationships (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        trust_domain TEXT NOT NULL UNIQUE,
+        bundle_endpoint_url TEXT NOT NULL,
+        endpoint_id TEXT,
+        tried_at INTEGER,
+        succeeded_at INTEGER,
+        failure TEXT,
+        next_at INTEGER
+    ) STRICT"];
