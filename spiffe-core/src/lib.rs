@@ -47,8 +47,10 @@
 //! | `rustls-0_23` | | what shows rustls 0.23: bare configurations, a crypto provider of one's own |
 //! | `tls12` | | TLS 1.2, where it is allowed; TLS 1.3 stays the only one otherwise |
 //! | `workload-api` | yes | `workload_api`: the client, and `X509Source`; tonic |
+//! | `delegated-identity` | | `delegated`: identities of other workloads, from the agent's admin socket |
 //! | `serde` | | IDs in configuration files |
 //! | `incubating-wit` | | WIT-SVIDs, which the standard calls incubating: they may change with it |
+//! | `incubating-broker` | | `broker`: the same by the Broker API, which the standard calls incubating |
 //! | `metrics` | | `metrics`: counts and gauges, for the facade of the crate of that name |
 //! | `testing` | | `testing`: an authority, a clock and a Workload API for tests |
 //!
@@ -65,10 +67,14 @@ extern crate alloc;
 pub mod authorizer;
 #[cfg(feature = "source")]
 pub mod backoff;
+#[cfg(feature = "incubating-broker")]
+pub mod broker;
 #[cfg(feature = "std")]
 pub mod bundle;
 #[cfg(feature = "std")]
 pub mod clock;
+#[cfg(feature = "delegated-identity")]
+pub mod delegated;
 mod id;
 #[cfg(feature = "std")]
 pub mod json;

@@ -1,4 +1,4 @@
-//! The generated Workload API, as it is on the wire: for the client here and for whoever serves it.
+//! The generated APIs, as they are on the wire: for the clients here and for whoever serves them.
 //!
 //! Programs that want an identity use the client and the sources instead.
 
@@ -20,10 +20,49 @@ pub mod workload {
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("proto/gen/workload.bin");
 }
 
+/// Messages, client and server of the Delegated Identity API of SPIRE's agent.
+#[cfg(feature = "delegated-identity")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::use_self,
+    reason = "generated"
+)]
+pub mod delegated {
+    include!("proto/gen/delegated/spire.api.agent.delegatedidentity.v1.rs");
+
+    /// What its messages are made from.
+    pub mod types {
+        include!("proto/gen/delegated/spire.api.types.rs");
+    }
+
+    /// The API described for reflection: an encoded `FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("proto/gen/delegated/delegated.bin");
+}
+
+/// Messages, client and server of the Broker API.
+#[cfg(feature = "incubating-broker")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::use_self,
+    reason = "generated"
+)]
+pub mod broker {
+    include!("proto/gen/broker/spiffe.broker.rs");
+
+    /// The API described for reflection: an encoded `FileDescriptorSet`.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("proto/gen/broker/broker.bin");
+}
+
 /// Writes `Debug` for messages that carry a secret: the named fields and no others.
 macro_rules! debug_without_secrets {
-    ($($message:ident { $($field:ident),* })*) => {$(
-        impl fmt::Debug for workload::$message {
+    ($($($module:ident)::+ => $message:ident { $($field:ident),* })*) => {$(
+        impl fmt::Debug for $($module)::+::$message {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($message))
                     $(.field(stringify!($field), &self.$field))*
@@ -34,10 +73,22 @@ macro_rules! debug_without_secrets {
 }
 
 debug_without_secrets! {
-    Jwtsvid { spiffe_id, hint }
-    ValidateJwtsvidRequest { audience }
-    Witsvid { spiffe_id, hint }
-    X509svid { spiffe_id, hint }
+    workload => Jwtsvid { spiffe_id, hint }
+    workload => ValidateJwtsvidRequest { audience }
+    workload => Witsvid { spiffe_id, hint }
+    workload => X509svid { spiffe_id, hint }
+}
+
+#[cfg(feature = "delegated-identity")]
+debug_without_secrets! {
+    delegated => X509svidWithKey { x509_svid }
+    delegated::types => Jwtsvid { id, expires_at, issued_at, hint }
+}
+
+#[cfg(feature = "incubating-broker")]
+debug_without_secrets! {
+    broker => Jwtsvid { spiffe_id, hint }
+    broker => X509svid { spiffe_id, hint }
 }
 
 #[cfg(test)]
@@ -94,6 +145,44 @@ mod tests {
         ] {
             assert!(!shown.contains("hidden"), "{shown}");
         }
+    }
+
+    #[cfg(feature = "delegated-identity")]
+    #[test]
+    fn secrets_of_others_are_not_shown() {
+        use super::delegated::{X509svidWithKey, types};
+        let with_key = X509svidWithKey {
+            x509_svid_key: vec![77; 4],
+            ..Default::default()
+        };
+        let token = types::Jwtsvid {
+            token: "hidden".to_owned(),
+            ..Default::default()
+        };
+        let shown = format!("{with_key:?} {token:?}");
+        assert!(
+            !shown.contains("77") && !shown.contains("hidden"),
+            "{shown}"
+        );
+    }
+
+    #[cfg(feature = "incubating-broker")]
+    #[test]
+    fn secrets_of_referenced_workloads_are_not_shown() {
+        use super::broker;
+        let with_key = broker::X509svid {
+            x509_svid_key: vec![77; 4],
+            ..Default::default()
+        };
+        let token = broker::Jwtsvid {
+            svid: "hidden".to_owned(),
+            ..Default::default()
+        };
+        let shown = format!("{with_key:?} {token:?}");
+        assert!(
+            !shown.contains("77") && !shown.contains("hidden"),
+            "{shown}"
+        );
     }
 
     #[test]

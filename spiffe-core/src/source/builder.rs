@@ -7,9 +7,16 @@ use std::time::Duration;
 
 use super::SourceError;
 use super::pick::Pick;
+use super::upkeep::Origin;
+use crate::bundle::BundleSet;
 use crate::clock::{Clock, SystemClock};
+use crate::snapshot::IdentitySnapshot;
 use crate::verify::JwtRules;
-use crate::workload_api::{Endpoint, Limits, Settings, WhenDenied, WorkloadApiClient};
+#[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+use crate::workload_api::Feed;
+use crate::workload_api::{
+    Endpoint, Limits, Settings, WhenDenied, WorkloadApiClient, X509Bundles, X509Identities,
+};
 use crate::x509::X509Svid;
 
 /// Settings of a source of the kind `S`.
@@ -19,6 +26,9 @@ pub struct SourceBuilder<S> {
     limits: Limits,
     pub(super) patience: Duration,
     pub(super) pick: Option<Pick>,
+    /// What is followed, by the sources of each.
+    pub(super) identities: Arc<dyn Origin<IdentitySnapshot>>,
+    pub(super) bundles: Arc<dyn Origin<BundleSet>>,
     pub(super) rules: JwtRules,
     pub(super) settings: Settings,
     kind: PhantomData<fn() -> S>,
@@ -31,6 +41,8 @@ impl<S> SourceBuilder<S> {
             limits: Limits::default(),
             patience: INITIAL_TIMEOUT,
             pick: None,
+            identities: Arc::new(X509Identities),
+            bundles: Arc::new(X509Bundles),
             rules: JwtRules::default(),
             settings: Settings::new(Arc::new(SystemClock)),
             kind: PhantomData,
@@ -83,6 +95,45 @@ impl<S> SourceBuilder<S> {
     }
 }
 
+#[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+impl<S> SourceBuilder<S> {
+    /// Settings of a source that asks through this client.
+    fn of(client: &WorkloadApiClient) -> Self {
+        Self::new()
+            .endpoint(client.endpoint().clone())
+            .limits(*client.limits())
+            .clock(Arc::clone(client.clock()))
+    }
+}
+
+#[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+impl SourceBuilder<super::X509Source> {
+    /// Settings of a source that shows what this feed tells.
+    pub(crate) fn following(
+        client: &WorkloadApiClient,
+        feed: impl Feed<State = IdentitySnapshot>,
+    ) -> Self {
+        Self {
+            identities: Arc::new(feed),
+            ..Self::of(client)
+        }
+    }
+}
+
+#[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+impl SourceBuilder<super::BundleSource> {
+    /// Settings of a source that shows what this feed tells.
+    pub(crate) fn following(
+        client: &WorkloadApiClient,
+        feed: impl Feed<State = BundleSet>,
+    ) -> Self {
+        Self {
+            bundles: Arc::new(feed),
+            ..Self::of(client)
+        }
+    }
+}
+
 impl SourceBuilder<super::X509Source> {
     /// Which of the SVIDs the source shows: those for which `meant` holds, and no others. Without
     /// it they are all there, and the first one is the default one; see [`by_hint`](super::by_hint) and
@@ -100,6 +151,8 @@ impl<S> Clone for SourceBuilder<S> {
             limits: self.limits,
             patience: self.patience,
             pick: self.pick.clone(),
+            identities: Arc::clone(&self.identities),
+            bundles: Arc::clone(&self.bundles),
             rules: self.rules.clone(),
             settings: self.settings.clone(),
             kind: PhantomData,

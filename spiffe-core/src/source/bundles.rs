@@ -10,7 +10,6 @@ use super::upkeep::{Progress, Upkeep};
 use super::{Health, IdentitySource, SnapshotCell, SourceError};
 use crate::bundle::BundleSet;
 use crate::snapshot::IdentitySnapshot;
-use crate::workload_api::{Feed, X509Bundles};
 
 /// X.509 bundles from the Workload API, always the latest, without an SVID: for a program that
 /// verifies others and has no identity, or has it from elsewhere (SPIFFE Workload API section 5.2.2).
@@ -109,10 +108,12 @@ impl BundleSourceBuilder {
         let client = self.client()?;
         let cell = Arc::new(SnapshotCell::new(IdentitySnapshot::default()));
         let shown = Arc::clone(&cell);
-        let upkeep =
-            Upkeep::start::<X509Bundles>(client, self.settings, self.patience, move |bundles| {
-                super::publish_bundles(&shown, bundles, X509Bundles::LABEL)
-            });
+        let label = self.bundles.label();
+        let publish = move |bundles| super::publish_bundles(&shown, bundles, label);
+        let (settings, patience) = (self.settings, self.patience);
+        let upkeep = self
+            .bundles
+            .start(client, settings, patience, Box::new(publish));
         Ok(BundleSource(Arc::new(Inner { cell, upkeep })))
     }
 }

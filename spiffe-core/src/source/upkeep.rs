@@ -16,7 +16,7 @@ use crate::workload_api::{
 };
 
 /// A watch of the Workload API that runs until it is dropped or told to stop.
-pub(super) struct Upkeep {
+pub(crate) struct Upkeep {
     endpoint: Endpoint,
     patience: Duration,
     progress: watch::Receiver<Progress>,
@@ -32,6 +32,37 @@ pub(super) struct Progress {
     pub(super) trouble: Option<Arc<WorkloadApiError>>,
 }
 
+/// Any feed that tells of this: what a builder holds of those who bring feeds of their own.
+pub(crate) trait Origin<T>: Send + Sync {
+    /// What it is called where it is counted.
+    fn label(&self) -> &'static str;
+
+    /// Starts [`Upkeep`] with it.
+    fn start(
+        &self,
+        client: WorkloadApiClient,
+        settings: Settings,
+        patience: Duration,
+        publish: Box<dyn FnMut(T) -> bool + Send>,
+    ) -> Upkeep;
+}
+
+impl<F: Feed> Origin<F::State> for F {
+    fn label(&self) -> &'static str {
+        F::LABEL
+    }
+
+    fn start(
+        &self,
+        client: WorkloadApiClient,
+        settings: Settings,
+        patience: Duration,
+        publish: Box<dyn FnMut(F::State) -> bool + Send>,
+    ) -> Upkeep {
+        Upkeep::start(self.clone(), client, settings, patience, publish)
+    }
+}
+
 /// What was not there in time.
 pub(super) struct TooLate {
     pub(super) endpoint: Endpoint,
@@ -43,6 +74,7 @@ impl Upkeep {
     /// Starts the watch. `publish` is given what is known now and tells whether the source is ready
     /// with it. `patience` is how long [`ready`](Self::ready) waits.
     pub(super) fn start<F: Feed>(
+        feed: F,
         client: WorkloadApiClient,
         settings: Settings,
         patience: Duration,
@@ -70,7 +102,7 @@ impl Upkeep {
                     teller.send_modify(|progress| progress.trouble = Some(Arc::new(error)));
                 }
             };
-            let error = follow::<F>(client, settings, tell).await;
+            let error = follow(feed, client, settings, tell).await;
             telemetry::source_failed(F::LABEL, error.reason());
             error!(endpoint = %place, what = F::WHAT, %error, "Workload API watch stopped for good");
             teller.send_modify(|progress| {

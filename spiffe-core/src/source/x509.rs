@@ -11,7 +11,6 @@ use super::upkeep::{Progress, Upkeep};
 use super::{Health, IdentitySource, IdentityView, SnapshotCell, SourceError};
 use crate::snapshot::IdentitySnapshot;
 use crate::telemetry;
-use crate::workload_api::{Feed, X509Identities};
 use crate::x509::X509Svid;
 
 /// Identities from the Workload API, always the latest.
@@ -147,6 +146,7 @@ impl X509SourceBuilder {
         let cell = Arc::new(SnapshotCell::new(IdentitySnapshot::default()));
         let passed_over = Arc::new(AtomicUsize::new(0));
         let (shown, counted, pick) = (Arc::clone(&cell), Arc::clone(&passed_over), self.pick);
+        let label = self.identities.label();
         let publish = move |snapshot: IdentitySnapshot| {
             let all = snapshot.svids().len();
             let snapshot = match &pick {
@@ -156,11 +156,14 @@ impl X509SourceBuilder {
             let ready = snapshot.svid().is_some();
             counted.store(all - snapshot.svids().len(), Ordering::Relaxed);
             if shown.publish_news(snapshot) {
-                telemetry::source_shows(X509Identities::LABEL, &shown.snapshot());
+                telemetry::source_shows(label, &shown.snapshot());
             }
             ready
         };
-        let upkeep = Upkeep::start::<X509Identities>(client, self.settings, self.patience, publish);
+        let (settings, patience) = (self.settings, self.patience);
+        let upkeep = self
+            .identities
+            .start(client, settings, patience, Box::new(publish));
         Ok(X509Source(Arc::new(Inner {
             cell,
             upkeep,

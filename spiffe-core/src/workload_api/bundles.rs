@@ -107,7 +107,8 @@ impl WorkloadApiClient {
         Ok(self.bundle_watch(messages, decode::wit_keys))
     }
 
-    fn bundle_watch(
+    /// What reads these messages, each bundle in this way.
+    pub(crate) fn bundle_watch(
         &self,
         messages: impl Stream<Item = Result<Bundles, Status>> + Send + 'static,
         read: ReadBundle,
@@ -139,7 +140,7 @@ impl BundleWatch {
         Ok(self.decoded().await?.value)
     }
 
-    pub(super) async fn decoded(&mut self) -> Result<Decoded<BundleSet>, WorkloadApiError> {
+    pub(crate) async fn decoded(&mut self) -> Result<Decoded<BundleSet>, WorkloadApiError> {
         let message = self.messages.next().await.ok_or(WorkloadApiError::Ended)?;
         let message = message.map_err(refused)?;
         let decoded = decode::bundles(&message, self.read, &self.limits)?;

@@ -58,11 +58,11 @@ impl WorkloadApiClient {
         Self { limits, ..self }
     }
 
-    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
@@ -91,7 +91,7 @@ impl WorkloadApiClient {
     }
 
     /// Waits for an answer that is to come at once.
-    pub(super) async fn prompt<T>(
+    pub(crate) async fn prompt<T>(
         &self,
         answer: impl Future<Output = Result<T, WorkloadApiError>>,
     ) -> Result<T, WorkloadApiError> {
@@ -102,7 +102,8 @@ impl WorkloadApiClient {
         timeout(ANSWER_TIMEOUT, answer).await.map_err(silent)?
     }
 
-    async fn connect(&self) -> Result<Channel, WorkloadApiError> {
+    /// A connection for one call.
+    pub(crate) async fn connect(&self) -> Result<Channel, WorkloadApiError> {
         let io = self.endpoint.connect().await.map_err(|source| {
             let endpoint = self.endpoint.clone();
             WorkloadApiError::Unreachable { endpoint, source }
@@ -136,7 +137,7 @@ pub(super) fn request<T>(message: T) -> Request<T> {
     request
 }
 
-pub(super) fn refused(status: Status) -> WorkloadApiError {
+pub(crate) fn refused(status: Status) -> WorkloadApiError {
     WorkloadApiError::Refused(Box::new(status))
 }
 

@@ -7,9 +7,11 @@ use super::WorkloadApiError;
 use super::session::Break;
 
 /// What the end of a stream means (SPIFFE Workload Endpoint section 6 and appendix A).
-pub(super) fn meaning(error: &WorkloadApiError) -> Break {
+pub(crate) fn meaning(error: &WorkloadApiError) -> Break {
     match error {
         WorkloadApiError::Refused(status) => meaning_of_code(status.code()),
+        // Nobody was asked, nor will be.
+        WorkloadApiError::NotOnThisMachine { .. } => Break::Lasting,
         // It was not the API that said no.
         _ => Break::Passing,
     }

@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 
 use super::decode::Decoded;
 use super::session::{Action, Event, Session, State};
-use super::{Feed, Flaw, WhenDenied, WorkloadApiClient, WorkloadApiError, codes};
+use super::{Feed, Flaw, WhenDenied, WorkloadApiClient, WorkloadApiError};
 use crate::backoff::Backoff;
 use crate::clock::{self, Clock};
 
@@ -40,25 +40,29 @@ impl Settings {
 
 /// Watches for good and tells the news. It returns only when trying again cannot help.
 pub(crate) async fn follow<F: Feed>(
+    feed: F,
     client: WorkloadApiClient,
     settings: Settings,
     tell: impl FnMut(News<F::State>) + Send,
 ) -> WorkloadApiError {
     let (min, max) = settings.waits;
     let backoff = Backoff::new(min, max, fastrand::u64(..));
-    let driver = Driver::<F, _> {
+    let driver = Driver {
+        feed,
         client,
         clock: settings.clock,
         stream: None,
         latest: F::State::default(),
         tell,
     };
+    let session = Session::new(backoff, settings.when_denied);
     driver
-        .run(Session::new(backoff, settings.when_denied))
+        .run(session.with_pause_when_denied(F::PAUSE_WHEN_DENIED))
         .await
 }
 
 struct Driver<F: Feed, T> {
+    feed: F,
     client: WorkloadApiClient,
     clock: Arc<dyn Clock>,
     stream: Option<F::Stream>,
@@ -72,7 +76,7 @@ impl<F: Feed, T: FnMut(News<F::State>) + Send> Driver<F, T> {
             let heard = self.wait(session.state()).await;
             let (event, flaw, trouble) = match heard {
                 Ok((event, flaw)) => (event, flaw, None),
-                Err(error) => (event_of(&error), None, Some(error)),
+                Err(error) => (event_of::<F>(&error), None, Some(error)),
             };
             let action = session.handle(event, self.clock.now());
             if let Some(action) = action {
@@ -97,7 +101,7 @@ impl<F: Feed, T: FnMut(News<F::State>) + Send> Driver<F, T> {
             }
             (State::Connecting, _) => {
                 self.stream = None;
-                self.stream = Some(F::open(&self.client, &self.latest).await?);
+                self.stream = Some(self.feed.open(&self.client, &self.latest).await?);
                 Ok((Event::Opened, None))
             }
             (State::Waiting { until }, _) => {
@@ -133,10 +137,10 @@ impl<F: Feed, T: FnMut(News<F::State>) + Send> Driver<F, T> {
 /// What befell the stream, and what was left out of a message.
 type Heard<T> = (Event<T>, Option<Flaw>);
 
-fn event_of<T>(error: &WorkloadApiError) -> Event<T> {
+fn event_of<F: Feed>(error: &WorkloadApiError) -> Event<F::State> {
     match error {
         WorkloadApiError::Unusable(_) => Event::Unusable,
-        error => Event::Broke(codes::meaning(error)),
+        error => Event::Broke(F::meaning(error)),
     }
 }
 

@@ -1,23 +1,29 @@
 //! The streams of the API as the driver sees them: how each is opened, and what it leaves behind.
 
+use std::time::Duration;
+
 use super::decode::Decoded;
-use super::{BundleWatch, WorkloadApiClient, WorkloadApiError, X509Watch};
+use super::session::Break;
+use super::{BundleWatch, WorkloadApiClient, WorkloadApiError, X509Watch, codes};
 use crate::bundle::BundleSet;
 use crate::snapshot::IdentitySnapshot;
 
 /// A stream of the API whose messages replace one another.
-pub(crate) trait Feed: Send + 'static {
+pub(crate) trait Feed: Clone + Send + Sync + 'static {
     /// What it is called in logs.
     const WHAT: &'static str;
     /// What it is called where it is counted.
     const LABEL: &'static str;
+    /// The least to wait after a denial.
+    const PAUSE_WHEN_DENIED: Duration = Duration::ZERO;
     /// What is known from it.
-    type State: Clone + Default + Send + Sync;
+    type State: Clone + Default + Send + Sync + 'static;
     /// It, open.
     type Stream: Send;
 
     /// Opens it, to go on from what is known.
     fn open(
+        &self,
         client: &WorkloadApiClient,
         latest: &Self::State,
     ) -> impl Future<Output = Result<Self::Stream, WorkloadApiError>> + Send;
@@ -27,6 +33,11 @@ pub(crate) trait Feed: Send + 'static {
         stream: &mut Self::Stream,
     ) -> impl Future<Output = Result<Decoded<Self::State>, WorkloadApiError>> + Send;
 
+    /// What it means that the stream could not be opened, or ended.
+    fn meaning(error: &WorkloadApiError) -> Break {
+        codes::meaning(error)
+    }
+
     /// Whether there is nothing to withdraw.
     fn is_void(state: &Self::State) -> bool;
 
@@ -35,6 +46,7 @@ pub(crate) trait Feed: Send + 'static {
 }
 
 /// X.509-SVIDs and what comes with them.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct X509Identities;
 
 impl Feed for X509Identities {
@@ -44,6 +56,7 @@ impl Feed for X509Identities {
     type Stream = X509Watch;
 
     async fn open(
+        &self,
         client: &WorkloadApiClient,
         latest: &IdentitySnapshot,
     ) -> Result<X509Watch, WorkloadApiError> {
@@ -65,6 +78,7 @@ impl Feed for X509Identities {
 }
 
 /// Bundles to verify X.509-SVIDs with.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct X509Bundles;
 
 impl Feed for X509Bundles {
@@ -74,6 +88,7 @@ impl Feed for X509Bundles {
     type Stream = BundleWatch;
 
     async fn open(
+        &self,
         client: &WorkloadApiClient,
         _: &BundleSet,
     ) -> Result<BundleWatch, WorkloadApiError> {
@@ -94,6 +109,7 @@ impl Feed for X509Bundles {
 }
 
 /// Bundles to verify JWT-SVIDs with.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct JwtBundles;
 
 impl Feed for JwtBundles {
@@ -103,6 +119,7 @@ impl Feed for JwtBundles {
     type Stream = BundleWatch;
 
     async fn open(
+        &self,
         client: &WorkloadApiClient,
         _: &BundleSet,
     ) -> Result<BundleWatch, WorkloadApiError> {

@@ -57,6 +57,14 @@ pub use tokens::AgentVerdict;
 pub use tokens::WitWatch;
 pub use x509::X509Watch;
 
+#[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+pub(crate) use self::{
+    client::refused,
+    decode::{Decoded, Wanted, jwt_keys, x509_authorities},
+    tokens::named,
+};
+#[cfg(feature = "incubating-broker")]
+pub(crate) use self::{codes::meaning, endpoint::Io, session::Break};
 pub(crate) use driver::{News, Settings, follow};
 pub(crate) use feed::{Feed, JwtBundles, X509Bundles, X509Identities};
 
@@ -82,6 +90,16 @@ pub enum WorkloadApiError {
     /// 6.2.1).
     #[error("a token needs an audience: name at least one, and none with an empty name")]
     NoAudience,
+    /// A workload was named by the number of its process, which means nothing to an agent on another
+    /// machine, and perhaps a stranger (SPIFFE Broker API section 3.1.2).
+    #[error(
+        "{endpoint} may be another machine, where the number of a process means another one: ask the \
+         agent of this machine, or refer to the workload in another way"
+    )]
+    NotOnThisMachine {
+        /// Who was to be asked.
+        endpoint: Endpoint,
+    },
     /// The Workload API answered with an error.
     #[error("the Workload API answered {:?}: {}", .0.code(), .0.message())]
     Refused(#[source] Box<tonic::Status>),
@@ -112,7 +130,7 @@ impl WorkloadApiError {
         match self {
             Self::Ended => "ended",
             Self::Refused(status) if status.code() == tonic::Code::PermissionDenied => "denied",
-            Self::NoAudience | Self::Refused(_) => "refused",
+            Self::NoAudience | Self::NotOnThisMachine { .. } | Self::Refused(_) => "refused",
             Self::Silent { .. } => "timeout",
             Self::Endpoint(_) | Self::Handshake { .. } | Self::Unreachable { .. } => "unreachable",
             Self::Unusable(_) => "unusable",

@@ -1,6 +1,6 @@
 //! The watch as a pure machine: what befell the stream goes in, what to do about it comes out.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::backoff::Backoff;
 
@@ -21,9 +21,15 @@ pub(super) enum Event<T> {
 
 /// What an end of the stream means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Break {
+pub(crate) enum Break {
     /// The agent has no identity for us, or no more. It may have one later.
     Denied,
+    /// Whom the identity is of is gone for good.
+    #[cfg_attr(
+        all(not(test), not(feature = "incubating-broker")),
+        expect(dead_code, reason = "only brokers outlive the workload")
+    )]
+    Gone,
     /// Trying again cannot help: we are not understood.
     Lasting,
     /// The agent is away, or not ready.
@@ -68,6 +74,7 @@ pub(super) struct Session {
     state: State,
     backoff: Backoff,
     when_denied: WhenDenied,
+    pause_when_denied: Duration,
 }
 
 impl Session {
@@ -77,6 +84,15 @@ impl Session {
             state: State::Connecting,
             backoff,
             when_denied,
+            pause_when_denied: Duration::ZERO,
+        }
+    }
+
+    /// The same watch, which waits no less than that after a denial.
+    pub(super) fn with_pause_when_denied(self, pause_when_denied: Duration) -> Self {
+        Self {
+            pause_when_denied,
+            ..self
         }
     }
 
@@ -111,20 +127,28 @@ impl Session {
     }
 
     fn end<T>(&mut self, why: Break, now: SystemTime) -> Option<Action<T>> {
+        let pause = match why {
+            Break::Denied => self.pause_when_denied,
+            Break::Gone | Break::Lasting | Break::Passing => Duration::ZERO,
+        };
         self.state = match why {
-            Break::Lasting => State::Stopped,
+            Break::Gone | Break::Lasting => State::Stopped,
             Break::Denied | Break::Passing => State::Waiting {
-                until: now + self.backoff.next(),
+                until: now + self.backoff.next().max(pause),
             },
         };
-        let withdraw = why == Break::Denied && self.when_denied == WhenDenied::Withdraw;
+        let withdraw = match why {
+            Break::Denied => self.when_denied == WhenDenied::Withdraw,
+            Break::Gone => true,
+            Break::Lasting | Break::Passing => false,
+        };
         withdraw.then_some(Action::Withdraw)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
@@ -152,15 +176,19 @@ mod tests {
             (session(), Break::Passing),
             (session(), Break::Denied),
             (session(), Break::Lasting),
+            (session(), Break::Gone),
             (live(), Break::Passing),
             (live(), Break::Denied),
             (live(), Break::Lasting),
+            (live(), Break::Gone),
         ] {
             let action = session.handle(Event::Broke(why), UNIX_EPOCH);
             let withdrawn = matches!(action, Some(Action::Withdraw));
-            assert_eq!(withdrawn, why == Break::Denied, "{why:?}");
+            let withdraws = matches!(why, Break::Denied | Break::Gone);
+            assert_eq!(withdrawn, withdraws, "{why:?}");
             let stopped = session.state() == State::Stopped;
-            assert_eq!(stopped, why == Break::Lasting, "{why:?}");
+            let stops = matches!(why, Break::Gone | Break::Lasting);
+            assert_eq!(stopped, stops, "{why:?}");
         }
     }
 
@@ -172,6 +200,20 @@ mod tests {
         let action = session.handle(Event::Broke(Break::Denied), UNIX_EPOCH);
         assert!(action.is_none());
         assert!(matches!(session.state(), State::Waiting { .. }));
+    }
+
+    #[test]
+    fn whoever_is_gone_keeps_nothing_and_a_denial_can_cost_a_pause() {
+        let pause = Duration::from_secs(30);
+        let mut session = that(WhenDenied::KeepUntilExpiry).with_pause_when_denied(pause);
+        assert!(wait(&mut session) <= Duration::from_millis(500));
+        session.handle(Event::Broke(Break::Denied), UNIX_EPOCH);
+        let until = UNIX_EPOCH + pause;
+        assert_eq!(session.state(), State::Waiting { until });
+        session.handle(Event::TimerFired, until);
+        let action = session.handle(Event::Broke(Break::Gone), until);
+        assert!(matches!(action, Some(Action::Withdraw)));
+        assert_eq!(session.state(), State::Stopped);
     }
 
     // conformance: WE-21+

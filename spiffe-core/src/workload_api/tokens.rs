@@ -15,7 +15,7 @@ use crate::SpiffeId;
 use crate::jwt::JwtSvid;
 #[cfg(feature = "incubating-wit")]
 use crate::jwt::WitSvid;
-use crate::proto::workload::{JwtsvidRequest, ValidateJwtsvidRequest};
+use crate::proto::workload::{JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest};
 #[cfg(feature = "incubating-wit")]
 use crate::proto::workload::{WitsvidRequest, WitsvidResponse};
 
@@ -53,10 +53,7 @@ impl WorkloadApiClient {
         audience: impl IntoIterator<Item = impl Into<String>>,
         id: Option<&SpiffeId>,
     ) -> Result<Vec<JwtSvid>, WorkloadApiError> {
-        let audience: Vec<String> = audience.into_iter().map(Into::into).collect();
-        if audience.is_empty() || audience.iter().any(String::is_empty) {
-            return Err(WorkloadApiError::NoAudience);
-        }
+        let audience = named(audience)?;
         let asked = request(JwtsvidRequest {
             audience: audience.clone(),
             spiffe_id: id.map(ToString::to_string).unwrap_or_default(),
@@ -70,8 +67,16 @@ impl WorkloadApiClient {
         };
         let message = self.prompt(answer).await?.into_inner();
         let audience = &audience;
-        let now = self.clock().now();
-        let decoded = decode::jwt(&message, Wanted { id, audience }, now, self.limits())?;
+        self.read_jwt(&message, Wanted { id, audience })
+    }
+
+    /// The tokens of a message that are what was asked for.
+    pub(crate) fn read_jwt(
+        &self,
+        message: &JwtsvidResponse,
+        wanted: Wanted<'_>,
+    ) -> Result<Vec<JwtSvid>, WorkloadApiError> {
+        let decoded = decode::jwt(message, wanted, self.clock().now(), self.limits())?;
         for flaw in &decoded.flaws {
             warn!(error = %flaw, "part of a Workload API message ignored");
         }
@@ -153,6 +158,17 @@ impl WorkloadApiClient {
             client: self.clone(),
         })
     }
+}
+
+/// An audience of at least one name, none of them empty (SPIFFE Workload API section 6.2.1).
+pub(crate) fn named(
+    audience: impl IntoIterator<Item = impl Into<String>>,
+) -> Result<Vec<String>, WorkloadApiError> {
+    let audience: Vec<String> = audience.into_iter().map(Into::into).collect();
+    if audience.is_empty() || audience.iter().any(String::is_empty) {
+        return Err(WorkloadApiError::NoAudience);
+    }
+    Ok(audience)
 }
 
 /// The messages of one stream of WIT-SVIDs, each read.

@@ -1,9 +1,11 @@
 //! The calls for X.509-SVIDs.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use tonic::Streaming;
+use tokio_stream::{Stream, StreamExt};
+use tonic::Status;
 use tracing::warn;
 use zeroize::Zeroize;
 
@@ -43,18 +45,27 @@ impl WorkloadApiClient {
     ) -> Result<X509Watch, WorkloadApiError> {
         let ask =
             |mut api: Api| async move { api.fetch_x509svid(request(X509svidRequest {})).await };
-        Ok(X509Watch {
-            messages: self.open(ask).await?,
+        Ok(self.x509_watch(self.open(ask).await?, latest))
+    }
+
+    /// What reads these messages, to go on from what is known already.
+    pub(crate) fn x509_watch(
+        &self,
+        messages: impl Stream<Item = Result<X509svidResponse, Status>> + Send + 'static,
+        latest: IdentitySnapshot,
+    ) -> X509Watch {
+        X509Watch {
+            messages: Box::pin(messages),
             latest,
             limits: *self.limits(),
             clock: Arc::clone(self.clock()),
-        })
+        }
     }
 }
 
 /// The messages of one stream, each read into a snapshot.
 pub struct X509Watch {
-    messages: Streaming<X509svidResponse>,
+    messages: Pin<Box<dyn Stream<Item = Result<X509svidResponse, Status>> + Send>>,
     latest: IdentitySnapshot,
     limits: Limits,
     clock: Arc<dyn Clock>,
@@ -77,9 +88,9 @@ impl X509Watch {
     }
 
     /// The next snapshot, also where there is no SVID in it, with what was left out.
-    pub(super) async fn decoded(&mut self) -> Result<Decoded<IdentitySnapshot>, WorkloadApiError> {
-        let message = self.messages.message().await.map_err(refused)?;
-        let mut message = message.ok_or(WorkloadApiError::Ended)?;
+    pub(crate) async fn decoded(&mut self) -> Result<Decoded<IdentitySnapshot>, WorkloadApiError> {
+        let message = self.messages.next().await.ok_or(WorkloadApiError::Ended)?;
+        let mut message = message.map_err(refused)?;
         let decoded = decode::x509(&message, &self.latest, self.clock.now(), &self.limits);
         // The keys live on in the SVIDs, which wipe them as well.
         for svid in &mut message.svids {

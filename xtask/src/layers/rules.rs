@@ -113,6 +113,15 @@ pub(super) const RULES: &[Rule] = &[
         &["spiffe_core::workload_api"],
         "TLS takes any source",
     ),
+    Rule::new(
+        &[
+            "spiffe_core::source",
+            "spiffe_core::tls",
+            "spiffe_core::workload_api",
+        ],
+        &["spiffe_core::broker", "spiffe_core::delegated"],
+        "those who speak for others stand on sources and TLS",
+    ),
     // The crates.
     Rule::new(
         &["spiffe_core"],
@@ -266,6 +275,8 @@ pub(super) const RULES: &[Rule] = &[
         "messages stay at the edge",
     )
     .save(&[
+        "spiffe_core::broker",
+        "spiffe_core::delegated",
         "spiffe_core::proto",
         "spiffe_core::testing",
         "spiffe_core::workload_api",

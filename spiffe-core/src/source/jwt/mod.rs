@@ -302,7 +302,8 @@ impl JwtSourceBuilder {
             cell,
             cache: Arc::new(Mutex::new(Cache::new(self.settings.waits))),
             fetches: Mutex::new(Some(JoinSet::new())),
-            upkeep: Upkeep::start::<JwtBundles>(
+            upkeep: Upkeep::start(
+                JwtBundles,
                 client,
                 self.settings,
                 self.patience,

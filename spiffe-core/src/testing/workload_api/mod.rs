@@ -1,6 +1,10 @@
 //! A Workload API that says what a test tells it to say.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[cfg(feature = "incubating-broker")]
+mod broker;
+#[cfg(feature = "delegated-identity")]
+mod delegated;
 mod say;
 mod script;
 mod service;
@@ -13,6 +17,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -26,6 +31,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Code;
+use tonic::codegen::Service as _;
+use tower::service_fn;
 
 use self::script::Script;
 use self::service::Service;
@@ -39,11 +46,15 @@ pub use self::script::Rpc;
 /// A Workload API with a script. It ends when it is dropped.
 ///
 /// To begin with it says nothing: who asks for an identity waits for one.
+///
+/// With the features of their clients it serves the Delegated Identity API and the Broker API as well,
+/// and says there of whatever workload what it says to whoever asks for itself. A message without SVIDs
+/// is how the Delegated Identity API says that there are none.
 pub struct FakeWorkloadApi {
     endpoint: Endpoint,
     present: watch::Sender<bool>,
     script: Arc<Script>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl FakeWorkloadApi {
@@ -54,12 +65,7 @@ impl FakeWorkloadApi {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn in_memory() -> Self {
-        let (answerer, arrivals) = mpsc::unbounded_channel::<DuplexStream>();
-        let endpoint = Endpoint::custom("memory", move || {
-            let (near, far) = tokio::io::duplex(PIPE);
-            let gone = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
-            std::future::ready(answerer.send(far).map(|()| near).map_err(gone))
-        });
+        let (endpoint, arrivals) = pipes();
         Self::serve(endpoint, UnboundedReceiverStream::new(arrivals))
     }
 
@@ -80,6 +86,42 @@ impl FakeWorkloadApi {
         Ok(Self::serve(endpoint, arrivals))
     }
 
+    /// One that is reached over pipes in memory and does handshakes there with this, as the Broker API
+    /// wants them.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[cfg(feature = "incubating-broker")]
+    #[must_use]
+    pub fn in_memory_over(tls: &crate::tls::ServerTls) -> Self {
+        let acceptor = tls.clone().alpn([b"h2".as_slice()]).acceptor();
+        let (endpoint, mut arrivals) = pipes();
+        let (shaken, ready) = mpsc::unbounded_channel();
+        let mut api = Self::serve(endpoint, UnboundedReceiverStream::new(ready));
+        api.tasks.spawn(async move {
+            let mut handshakes = JoinSet::new();
+            while let Some(io) = arrivals.recv().await {
+                let (acceptor, shaken) = (acceptor.clone(), shaken.clone());
+                handshakes.spawn(async move {
+                    // Why a handshake failed is the client's to tell.
+                    if let Ok(stream) = acceptor.accept(io).await {
+                        let _ = shaken.send(stream);
+                    }
+                });
+            }
+        });
+        api
+    }
+
+    /// Whom calls on behalf of others were about, in their order: selectors as `unix:uid:1000`, a
+    /// process as `pid 7`, references of the Broker API by the name of their type.
+    #[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+    #[must_use]
+    pub fn asked_about(&self) -> Vec<String> {
+        self.script.asked_about().clone()
+    }
+
     fn serve<IO>(endpoint: Endpoint, arrivals: impl Stream<Item = IO> + Send + 'static) -> Self
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -93,7 +135,7 @@ impl FakeWorkloadApi {
             endpoint,
             present,
             script,
-            _tasks: tasks,
+            tasks,
         }
     }
 
@@ -187,6 +229,17 @@ impl fmt::Debug for FakeWorkloadApi {
     }
 }
 
+/// An endpoint in memory, and what arrives there.
+fn pipes() -> (Endpoint, mpsc::UnboundedReceiver<DuplexStream>) {
+    let (answerer, arrivals) = mpsc::unbounded_channel();
+    let endpoint = Endpoint::custom("memory", move || {
+        let (near, far) = tokio::io::duplex(PIPE);
+        let gone = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+        std::future::ready(answerer.send(far).map(|()| near).map_err(gone))
+    });
+    (endpoint, arrivals)
+}
+
 /// How much a pipe in memory holds.
 const PIPE: usize = 64 * 1024;
 
@@ -216,10 +269,30 @@ async fn serve_one<IO>(io: IO, service: Service)
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = TowerToHyperService::new(SpiffeWorkloadApiServer::new(service));
+    let service = TowerToHyperService::new(service_fn(move |request: Request<_>| {
+        let service = service.clone();
+        async move {
+            #[cfg(feature = "incubating-broker")]
+            if is_of(&request, broker::NAME) {
+                return broker::serving(service).call(request).await;
+            }
+            #[cfg(feature = "delegated-identity")]
+            if is_of(&request, delegated::NAME) {
+                return delegated::serving(service).call(request).await;
+            }
+            // It refuses what is nobody's.
+            SpiffeWorkloadApiServer::new(service).call(request).await
+        }
+    }));
     // How a connection ends is the client's business.
     let _ = Builder::new(TokioExecutor::new())
         .http2_only()
         .serve_connection(TokioIo::new(io), service)
         .await;
+}
+
+/// Whether a call is one of this service.
+#[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+fn is_of<T>(request: &Request<T>, service: &str) -> bool {
+    request.uri().path().split('/').nth(1) == Some(service)
 }

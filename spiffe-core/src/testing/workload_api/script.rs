@@ -66,6 +66,9 @@ pub(super) struct Script {
     calls: watch::Sender<[usize; RPCS]>,
     messages: watch::Sender<[usize; RPCS]>,
     next_refusals: Mutex<Vec<(Rpc, Code)>>,
+    /// Whom calls on behalf of others were about.
+    #[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+    asked_about: Mutex<Vec<String>>,
     /// What tokens are judged by.
     pub(super) clock: watch::Sender<Arc<dyn Clock>>,
     /// A change ends all streams.
@@ -85,6 +88,8 @@ impl Script {
             calls: watch::Sender::new([0; RPCS]),
             messages: watch::Sender::new([0; RPCS]),
             next_refusals: Mutex::new(Vec::new()),
+            #[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+            asked_about: Mutex::default(),
             clock: watch::Sender::new(Arc::new(SystemClock)),
             ends: watch::Sender::new(()),
             delay: watch::Sender::new(Duration::ZERO),
@@ -147,6 +152,13 @@ impl Script {
 
     fn next_refusals(&self) -> MutexGuard<'_, Vec<(Rpc, Code)>> {
         self.next_refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(any(feature = "delegated-identity", feature = "incubating-broker"))]
+    pub(super) fn asked_about(&self) -> MutexGuard<'_, Vec<String>> {
+        self.asked_about
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

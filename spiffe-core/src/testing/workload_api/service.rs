@@ -27,22 +27,29 @@ use crate::{SpiffeId, TrustDomain};
 #[derive(Clone)]
 pub(super) struct Service(pub(super) Arc<Script>);
 
-type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(super) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
     /// Counts the call, waits as long as it is to take, and lets nobody in without the header that all
-    /// clients send.
-    async fn admit<T>(&self, rpc: Rpc, request: &Request<T>) -> Result<(), Status> {
+    /// clients send, where there is one.
+    pub(super) async fn admit<T>(
+        &self,
+        rpc: Rpc,
+        request: &Request<T>,
+        header: Option<&str>,
+    ) -> Result<(), Status> {
         self.0.count_call(rpc);
         let delay = *self.0.delay.borrow();
         if !delay.is_zero() {
             sleep(delay).await;
         }
-        let mut header = request.metadata().get_all("workload.spiffe.io").iter();
-        if header.next().is_none_or(|value| value != "true") || header.next().is_some() {
-            return Err(Status::invalid_argument(
-                "security header missing from request",
-            ));
+        if let Some(name) = header {
+            let mut header = request.metadata().get_all(name).iter();
+            if header.next().is_none_or(|value| value != "true") || header.next().is_some() {
+                return Err(Status::invalid_argument(
+                    "security header missing from request",
+                ));
+            }
         }
         self.0.next_refusal(rpc).map_or(Ok(()), Err)
     }
@@ -56,7 +63,19 @@ impl Service {
     where
         U: Clone + Send + Sync + 'static,
     {
-        self.admit(rpc, &request).await?;
+        self.admit(rpc, &request, HEADER).await?;
+        self.answers(rpc, script)
+    }
+
+    /// What a stream of this call says from now on.
+    pub(super) fn answers<U>(
+        &self,
+        rpc: Rpc,
+        script: &watch::Sender<Answer<U>>,
+    ) -> Result<Response<Messages<U>>, Status>
+    where
+        U: Clone + Send + Sync + 'static,
+    {
         if let Answer::Refusal(code) = *script.borrow() {
             return Err(status(code));
         }
@@ -73,6 +92,20 @@ impl Service {
         Ok(Response::new(Box::pin(items.map_while(|item| item))))
     }
 }
+
+impl Service {
+    /// The tokens that are asked for.
+    pub(super) async fn mint(&self, asked: &JwtsvidRequest) -> Result<JwtsvidResponse, Status> {
+        let answer = self.0.jwt.borrow().clone();
+        match answer {
+            Answer::Message(mint) => mint(asked),
+            Answer::Nothing => std::future::pending().await,
+            Answer::Refusal(code) => Err(status(code)),
+        }
+    }
+}
+
+const HEADER: Option<&str> = Some("workload.spiffe.io");
 
 #[tonic::async_trait]
 impl SpiffeWorkloadApi for Service {
@@ -101,13 +134,8 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<JwtsvidRequest>,
     ) -> Result<Response<JwtsvidResponse>, Status> {
-        self.admit(Rpc::JwtSvid, &request).await?;
-        let answer = self.0.jwt.borrow().clone();
-        match answer {
-            Answer::Message(mint) => mint(request.get_ref()).map(Response::new),
-            Answer::Nothing => std::future::pending().await,
-            Answer::Refusal(code) => Err(status(code)),
-        }
+        self.admit(Rpc::JwtSvid, &request, HEADER).await?;
+        self.mint(request.get_ref()).await.map(Response::new)
     }
 
     async fn fetch_jwt_bundles(
@@ -122,7 +150,7 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<ValidateJwtsvidRequest>,
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
-        self.admit(Rpc::ValidateJwt, &request).await?;
+        self.admit(Rpc::ValidateJwt, &request, HEADER).await?;
         let answer = self.0.jwt_bundles.borrow().clone();
         let bundles = match answer {
             Answer::Message(message) => read(&message.bundles),

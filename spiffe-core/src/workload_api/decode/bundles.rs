@@ -9,11 +9,10 @@ use crate::{TrustDomain, x509::X509Error};
 
 /// The bundles of a message, by the text that names their trust domains. In order, so that the same
 /// message always means the same.
-pub(in crate::workload_api) type Bundles = BTreeMap<String, Vec<u8>>;
+pub(crate) type Bundles = BTreeMap<String, Vec<u8>>;
 
 /// How the bundle of one trust domain is read.
-pub(in crate::workload_api) type ReadBundle =
-    fn(TrustDomain, &[u8]) -> Result<Loaded<TrustBundle>, Flaw>;
+pub(crate) type ReadBundle = fn(TrustDomain, &[u8]) -> Result<Loaded<TrustBundle>, Flaw>;
 
 /// Reads a message that replaces all bundles known before.
 ///
@@ -24,7 +23,7 @@ pub(in crate::workload_api) type ReadBundle =
 ///
 /// Where the message is discarded as a whole: also where no bundle in it can be used, for then our
 /// own is not among them, which is in every message.
-pub(in crate::workload_api) fn bundles(
+pub(crate) fn bundles(
     message: &Bundles,
     read: ReadBundle,
     limits: &Limits,
@@ -55,7 +54,7 @@ pub(in crate::workload_api) fn bundles(
 }
 
 /// Reads the X.509 authorities of a trust domain.
-pub(in crate::workload_api) fn x509_authorities(
+pub(crate) fn x509_authorities(
     trust_domain: TrustDomain,
     der: &[u8],
 ) -> Result<Loaded<TrustBundle>, Flaw> {
@@ -73,7 +72,7 @@ pub(in crate::workload_api) fn x509_authorities(
 }
 
 /// Reads the keys that a trust domain signs its JWT-SVIDs with.
-pub(in crate::workload_api) fn jwt_keys(
+pub(crate) fn jwt_keys(
     trust_domain: TrustDomain,
     jwks: &[u8],
 ) -> Result<Loaded<TrustBundle>, Flaw> {
@@ -82,7 +81,7 @@ pub(in crate::workload_api) fn jwt_keys(
 
 /// Reads the keys that a trust domain signs its WIT-SVIDs with.
 #[cfg(feature = "incubating-wit")]
-pub(in crate::workload_api) fn wit_keys(
+pub(crate) fn wit_keys(
     trust_domain: TrustDomain,
     jwks: &[u8],
 ) -> Result<Loaded<TrustBundle>, Flaw> {

@@ -4,12 +4,13 @@ mod bundles;
 mod tokens;
 mod x509;
 
+pub(super) use bundles::bundles;
 #[cfg(feature = "incubating-wit")]
 pub(super) use bundles::wit_keys;
-pub(super) use bundles::{Bundles, ReadBundle, bundles, jwt_keys, x509_authorities};
+pub(crate) use bundles::{Bundles, ReadBundle, jwt_keys, x509_authorities};
 #[cfg(feature = "incubating-wit")]
 pub(super) use tokens::wit;
-pub(super) use tokens::{Wanted, jwt};
+pub(crate) use tokens::{Wanted, jwt};
 pub(super) use x509::x509;
 
 use super::Flaw;

@@ -12,9 +12,9 @@ use crate::workload_api::{Flaw, Limits};
 
 /// What tokens were asked for.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::workload_api) struct Wanted<'a> {
-    pub(in crate::workload_api) id: Option<&'a SpiffeId>,
-    pub(in crate::workload_api) audience: &'a [String],
+pub(crate) struct Wanted<'a> {
+    pub(crate) id: Option<&'a SpiffeId>,
+    pub(crate) audience: &'a [String],
 }
 
 /// Reads JWT-SVIDs. There is at least one.
@@ -23,7 +23,7 @@ pub(in crate::workload_api) struct Wanted<'a> {
 ///
 /// Where there are too many, or none that can be used: it must not have ended, be for whom the
 /// message says it is, and be what was asked for.
-pub(in crate::workload_api) fn jwt(
+pub(crate) fn jwt(
     message: &workload::JwtsvidResponse,
     wanted: Wanted<'_>,
     now: SystemTime,
@@ -53,7 +53,7 @@ pub(in crate::workload_api) fn jwt(
 ///
 /// As for [`jwt`].
 #[cfg(feature = "incubating-wit")]
-pub(in crate::workload_api) fn wit(
+pub(crate) fn wit(
     message: &workload::WitsvidResponse,
     wanted: Option<&SpiffeId>,
     now: SystemTime,

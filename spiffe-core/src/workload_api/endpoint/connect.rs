@@ -15,10 +15,7 @@ use tokio::time::timeout;
 use super::{Address, Endpoint};
 
 /// What carries the connection.
-pub(in crate::workload_api) trait Io:
-    AsyncRead + AsyncWrite + Send + Unpin
-{
-}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
@@ -60,7 +57,7 @@ impl fmt::Debug for Connector {
 
 impl Endpoint {
     /// Connects.
-    pub(in crate::workload_api) async fn connect(&self) -> io::Result<Box<dyn Io>> {
+    pub(crate) async fn connect(&self) -> io::Result<Box<dyn Io>> {
         let connecting = async {
             let io: Box<dyn Io> = match &self.0 {
                 Address::Custom(connector) => (connector.connect)().await?,

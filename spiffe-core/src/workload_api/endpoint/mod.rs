@@ -2,6 +2,9 @@
 
 mod connect;
 
+#[cfg(feature = "incubating-broker")]
+pub(crate) use connect::Io;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -144,6 +147,16 @@ impl Endpoint {
             return Err(EndpointError::NoPath);
         }
         Ok(Self(Address::Unix(path)))
+    }
+
+    /// The IP address, where it is one. Nobody knows where a way of one's own leads, and whoever makes it
+    /// does.
+    #[cfg(feature = "incubating-broker")]
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match &self.0 {
+            Address::Tcp(address) => Some(address.ip()),
+            _ => None,
+        }
     }
 
     /// The path of the Unix socket, where it is one.
