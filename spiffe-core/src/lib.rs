@@ -75,6 +75,8 @@ pub mod bundle;
 pub mod clock;
 #[cfg(feature = "delegated-identity")]
 pub mod delegated;
+#[cfg(feature = "std")]
+mod der;
 mod id;
 #[cfg(feature = "std")]
 pub mod json;

@@ -58,6 +58,20 @@ pub(crate) fn measure() {
     );
 }
 
+/// Makes so many calls, one at a time.
+pub(crate) fn repeat(kind: &str, times: u32) {
+    let runtime = runtime();
+    let authority = Authority::default();
+    if kind == "call-plaintext" {
+        let client = runtime.block_on(plaintext(&runtime));
+        (0..times).for_each(|_| runtime.block_on(call(&client)));
+    } else {
+        let authorized = kind == "call-authorized";
+        let client = runtime.block_on(ours(&runtime, &authority, authorized));
+        (0..times).for_each(|_| runtime.block_on(call(&client)));
+    }
+}
+
 async fn call<C: GrpcService<Body> + Clone>(client: &HealthClient<C>)
 where
     C::Error: Into<StdError>,

@@ -49,6 +49,15 @@ fn svids() {
     );
 }
 
+/// Reads an SVID so many times.
+pub(crate) fn repeat(times: u32) {
+    let svid = Authority::default().svid("/web", Signer::Root);
+    let (chain, key) = (svid.chain_der(), svid.key().pkcs8_der().to_vec());
+    for _ in 0..times {
+        black_box(X509Svid::from_der(black_box(&chain), &key).unwrap());
+    }
+}
+
 fn tokens() {
     let authority = TestAuthority::new("bench.test");
     let svid = authority.jwt_svid("/web", &[AUDIENCE]);

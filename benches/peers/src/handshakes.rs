@@ -57,7 +57,7 @@ pub(crate) fn measure() {
     );
 }
 
-/// So many handshakes of ours, or of bare rustls, for a tool that counts instructions.
+/// So many handshakes of ours, or of bare rustls.
 pub(crate) fn repeat(kind: &str, times: u32) {
     let runtime = runtime();
     let authority = Authority::default();

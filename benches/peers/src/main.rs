@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["connections", kind] => return memory::serve(kind),
         ["repeat", kind, times] => {
-            handshakes::repeat(kind, times.parse()?);
+            repeat(kind, times.parse()?);
             return Ok(());
         }
         _ => {}
@@ -37,4 +37,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// One thing so many times, for a tool that counts instructions.
+fn repeat(kind: &str, times: u32) {
+    match kind {
+        "svid" => documents::repeat(times),
+        "call-plaintext" | "call-ours" | "call-authorized" => calls::repeat(kind, times),
+        _ => handshakes::repeat(kind, times),
+    }
 }

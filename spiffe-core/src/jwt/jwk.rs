@@ -116,8 +116,7 @@ impl Jwk {
     /// The key as the DER of a `SubjectPublicKeyInfo`, which knows nothing of an ID.
     #[must_use]
     pub fn to_spki_der(&self) -> Vec<u8> {
-        // No key is longer than DER can say, for none has more than 8192 bits.
-        self.key.to_spki_der().unwrap_or_default()
+        self.key.to_spki_der()
     }
 
     pub(crate) fn members(&self) -> Object {

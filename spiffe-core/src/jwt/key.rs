@@ -4,12 +4,11 @@ use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, RsaParameters, UnparsedPublicKey};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use der::asn1::{AnyRef, BitStringRef, UintRef};
-use der::{Encode, Reader, SliceReader, Tag};
 use rustls_pki_types::alg_id;
 use serde_json::Value;
 
 use super::{Algorithm, JwkError};
+use crate::der::{self, INTEGER, SEQUENCE, Spki, Walk};
 use crate::json::Object;
 
 /// A public key that can be used: its numbers have been checked.
@@ -75,15 +74,14 @@ impl Key {
     }
 
     /// Writes the DER of a `SubjectPublicKeyInfo`.
-    pub(crate) fn to_spki_der(&self) -> der::Result<Vec<u8>> {
+    pub(crate) fn to_spki_der(&self) -> Vec<u8> {
         match self {
-            Self::Ec { curve, point } => spki(curve.alg_id().as_ref(), point),
-            Self::Ed25519(point) => spki(alg_id::ED25519.as_ref(), point),
+            Self::Ec { curve, point } => der::spki(curve.alg_id().as_ref(), point),
+            Self::Ed25519(point) => der::spki(alg_id::ED25519.as_ref(), point),
             Self::Rsa { modulus, exponent } => {
-                let numbers = [UintRef::new(modulus)?, UintRef::new(exponent)?];
-                let [modulus, exponent] = numbers.map(|number| number.to_der());
-                let key = sequence(&[modulus?, exponent?].concat())?;
-                spki(alg_id::RSA_ENCRYPTION.as_ref(), &key)
+                let numbers = [der::unsigned(modulus), der::unsigned(exponent)].concat();
+                let key = der::element(SEQUENCE, &numbers);
+                der::spki(alg_id::RSA_ENCRYPTION.as_ref(), &key)
             }
         }
     }
@@ -254,32 +252,18 @@ pub(super) fn bytes(members: &Object, member: &'static str) -> Result<Vec<u8>, J
 }
 
 fn spki_parts(spki: &[u8]) -> der::Result<(&[u8], &[u8])> {
-    let mut outer = SliceReader::new(spki)?;
-    let parts = outer.sequence(|fields| {
-        let algorithm: AnyRef<'_> = fields.decode()?;
-        let bits: BitStringRef<'_> = fields.decode()?;
-        let bits = bits.as_bytes().ok_or(der::ErrorKind::Failed)?;
-        Ok::<_, der::Error>((algorithm.value(), bits))
-    })?;
-    outer.finish()?;
-    Ok(parts)
-}
-
-fn spki(algorithm: &[u8], key: &[u8]) -> der::Result<Vec<u8>> {
-    let key = BitStringRef::from_bytes(key)?.to_der()?;
-    sequence(&[sequence(algorithm)?, key].concat())
-}
-
-fn sequence(content: &[u8]) -> der::Result<Vec<u8>> {
-    AnyRef::new(Tag::Sequence, content)?.to_der()
+    let mut walk = Walk::over(spki);
+    let parts = Spki::read(&mut walk)?;
+    walk.finish()?;
+    Ok((&spki[parts.algorithm], &spki[parts.key]))
 }
 
 fn rsa_parts(key: &[u8]) -> der::Result<(&[u8], &[u8])> {
-    let mut outer = SliceReader::new(key)?;
-    let parts = outer.sequence(|fields| {
-        let modulus: UintRef<'_> = fields.decode()?;
-        let exponent: UintRef<'_> = fields.decode()?;
-        Ok::<_, der::Error>((modulus.as_bytes(), exponent.as_bytes()))
+    let mut outer = Walk::over(key);
+    let parts = outer.inside(SEQUENCE, |fields| {
+        let modulus = fields.expect(INTEGER)?.unsigned()?;
+        let exponent = fields.expect(INTEGER)?.unsigned()?;
+        Ok((modulus, exponent))
     })?;
     outer.finish()?;
     Ok(parts)

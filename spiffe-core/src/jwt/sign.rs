@@ -211,10 +211,8 @@ pub(crate) fn random_id() -> Result<String, SigningError> {
 
 #[cfg(test)]
 mod tests {
-    use der::asn1::{AnyRef, OctetStringRef, UintRef};
-    use der::{Reader, SliceReader};
-
     use super::*;
+    use crate::der::{INTEGER, OCTET_STRING, SEQUENCE, Walk};
 
     #[test]
     fn a_private_key_is_read_for_every_algorithm_that_it_fits() {
@@ -242,16 +240,15 @@ mod tests {
     fn private_rsa_jwk(pair: &RsaKeyPair) -> String {
         let pkcs8: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
         let mut numbers = Vec::new();
-        let mut outer = SliceReader::new(pkcs8.as_ref()).unwrap();
-        let read = outer.sequence(|fields| {
-            fields.decode::<u8>()?;
-            fields.decode::<AnyRef<'_>>()?;
-            let key = fields.decode::<&OctetStringRef>()?.as_bytes();
-            SliceReader::new(key)?.sequence(|fields| {
+        let mut outer = Walk::over(pkcs8.as_ref());
+        let read = outer.inside(SEQUENCE, |fields| {
+            fields.expect(INTEGER)?;
+            fields.expect(SEQUENCE)?;
+            Walk::over(fields.expect(OCTET_STRING)?.value()).inside(SEQUENCE, |fields| {
                 while !fields.is_finished() {
-                    numbers.push(fields.decode::<UintRef<'_>>()?.as_bytes());
+                    numbers.push(fields.expect(INTEGER)?.unsigned()?);
                 }
-                Ok::<_, der::Error>(())
+                Ok(())
             })
         });
         read.unwrap();

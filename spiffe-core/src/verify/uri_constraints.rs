@@ -7,11 +7,10 @@
 
 use std::net::IpAddr;
 
-use der::asn1::AnyRef;
-use der::{Reader, SliceReader, Tag, TagNumber, Tagged};
 use rustls_pki_types::TrustAnchor;
 
 use crate::SpiffeId;
+use crate::der::{self, CONSTRUCTED, Element, SEQUENCE, Walk, context};
 
 /// Which trust domains an authority may vouch for, as far as its certificate limits that.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,15 +56,14 @@ impl UriConstraints {
 }
 
 impl Host {
-    fn read(base: &[u8]) -> der::Result<Self> {
-        let malformed = || der::Error::from(Tag::Ia5String.value_error());
-        let text = str::from_utf8(base).map_err(|_| malformed())?;
+    fn read(base: &Element<'_>) -> der::Result<Self> {
+        let text = str::from_utf8(base.value()).map_err(|_| base.malformed())?;
         let text = text.to_ascii_lowercase();
         let name = text.strip_prefix('.').unwrap_or(&text);
         // What is no trust domain could constrain none: a whole URI, a port, nothing at all.
         let is_host = name.parse::<crate::TrustDomain>().is_ok() && name.parse::<IpAddr>().is_err();
         if !is_host {
-            return Err(malformed());
+            return Err(base.malformed());
         }
         Ok(if text.starts_with('.') {
             Self::Below(text)
@@ -86,25 +84,27 @@ impl Host {
 fn split(constraints: &[u8]) -> der::Result<(UriConstraints, Vec<u8>)> {
     let mut ours = UriConstraints::default();
     let mut others = Vec::new();
-    let mut reader = SliceReader::new(constraints)?;
-    while !reader.is_finished() {
-        let list: AnyRef<'_> = reader.decode()?;
+    let mut lists = Walk::over(constraints);
+    while !lists.is_finished() {
+        let list = lists.any()?;
         let hosts = match list.tag() {
-            tag if tag == context(true, 0) => &mut ours.permitted,
-            tag if tag == context(true, 1) => &mut ours.excluded,
-            tag => return Err(tag.value_error().into()),
+            PERMITTED => &mut ours.permitted,
+            EXCLUDED => &mut ours.excluded,
+            _ => return Err(list.malformed()),
         };
         let mut rest = Vec::new();
-        let mut subtrees = SliceReader::new(list.value())?;
-        while !subtrees.is_finished() {
-            let subtree = subtrees.tlv_bytes()?;
-            match uri_base(subtree)? {
-                Some(base) => hosts.push(Host::read(base)?),
-                None => rest.extend_from_slice(subtree),
+        list.inside(|subtrees| {
+            while !subtrees.is_finished() {
+                let subtree = subtrees.expect(SEQUENCE)?;
+                match uri_base(&subtree)? {
+                    Some(base) => hosts.push(Host::read(&base)?),
+                    None => rest.extend_from_slice(subtree.whole()),
+                }
             }
-        }
+            Ok(())
+        })?;
         if !rest.is_empty() {
-            der::Encode::encode_to_vec(&AnyRef::new(list.tag(), &rest)?, &mut others)?;
+            others.extend(der::element(list.tag(), &rest));
         }
     }
     Ok((ours, others))
@@ -112,24 +112,17 @@ fn split(constraints: &[u8]) -> der::Result<(UriConstraints, Vec<u8>)> {
 
 /// The URI of one subtree, where it is one of URIs. Its minimum and maximum have to be absent, as
 /// RFC 5280 demands.
-fn uri_base(subtree: &[u8]) -> der::Result<Option<&[u8]>> {
-    let subtree = AnyRef::try_from(subtree)?;
-    subtree.tag().assert_eq(Tag::Sequence)?;
-    let mut fields = SliceReader::new(subtree.value())?;
-    let base: AnyRef<'_> = fields.decode()?;
-    if base.tag() != context(false, 6) {
+fn uri_base<'a>(subtree: &Element<'a>) -> der::Result<Option<Element<'a>>> {
+    // What else there is in subtrees of other names is webpki's matter.
+    let base = Walk::over(subtree.value()).any()?;
+    if base.tag() != context(6) {
         return Ok(None);
     }
-    fields.finish()?;
-    Ok(Some(base.value()))
+    subtree.inside(|fields| fields.any().map(Some))
 }
 
-const fn context(constructed: bool, number: u32) -> Tag {
-    Tag::ContextSpecific {
-        constructed,
-        number: TagNumber(number),
-    }
-}
+const PERMITTED: u8 = CONSTRUCTED | context(0);
+const EXCLUDED: u8 = CONSTRUCTED | context(1);
 
 #[cfg(test)]
 mod tests {

@@ -7,13 +7,15 @@
 use std::ptr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
+use rustls_pki_types::{
+    CertificateDer, Der, SignatureVerificationAlgorithm, TrustAnchor, UnixTime,
+};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::uri_constraints::UriConstraints;
 use super::{Peer, Role, VerifyError};
 use crate::bundle::{BundleSet, TrustBundle};
-use crate::x509::{Certificate, X509Error};
+use crate::x509::{Certificate, Parsed, X509Error};
 use crate::{SpiffeId, TrustDomain};
 
 /// How many certificates of a peer are looked at.
@@ -50,8 +52,8 @@ pub(crate) fn x509_peer_with(
     if chain.len() > MAX_CHAIN {
         return Err(VerifyError::TooManyCertificates { limit: MAX_CHAIN });
     }
-    let facts = Certificate::from_der(leaf)?;
-    let id = facts.leaf_id()?;
+    let parsed = Parsed::read(leaf)?;
+    let id = parsed.leaf_id()?;
     let bundle = bundle_of(&id, bundles)?;
     let authorities = Authorities::valid_at(now, bundle)?;
 
@@ -73,7 +75,7 @@ pub(crate) fn x509_peer_with(
             }),
         )
         .map_err(|error| explain(error, role, id.trust_domain()))?;
-    let not_after = authorities.end_of(&path).min(facts.not_after());
+    let not_after = authorities.end_of(&path).min(parsed.not_after());
     Ok(Peer::proven(id, chain, not_after, role))
 }
 
@@ -84,36 +86,47 @@ fn bundle_of<'a>(id: &SpiffeId, bundles: &'a BundleSet) -> Result<&'a TrustBundl
         .ok_or(VerifyError::UnknownTrustDomain(trust_domain))
 }
 
-/// The authorities of a bundle that may sign now, and what webpki makes of them.
+/// The authorities of a bundle that may sign now, and what webpki makes of them: the same at the same
+/// place.
 struct Authorities<'a> {
-    certificates: Vec<&'a Certificate>,
+    known: Vec<Authority<'a>>,
     anchors: Vec<TrustAnchor<'a>>,
-    constraints: Vec<UriConstraints>,
+}
+
+struct Authority<'a> {
+    certificate: &'a Certificate,
+    constraints: UriConstraints,
 }
 
 impl<'a> Authorities<'a> {
     /// webpki neither asks when an anchor ends nor whether it is an authority at all.
     fn valid_at(now: SystemTime, bundle: &'a TrustBundle) -> Result<Self, VerifyError> {
-        let (certificates, mut anchors): (Vec<_>, Vec<_>) = bundle
-            .x509_authorities()
-            .iter()
-            .filter(|c| c.not_before() <= now && now <= c.not_after() && c.may_issue())
-            .filter_map(|c| Some((c, anchor_from_trusted_cert(c.der()).ok()?)))
-            .unzip();
+        let all = bundle.x509_authorities();
+        let mut known = Vec::with_capacity(all.len());
+        let mut anchors = Vec::with_capacity(all.len());
+        for certificate in all {
+            let is_good = certificate.not_before() <= now
+                && now <= certificate.not_after()
+                && certificate.may_issue();
+            let Some(anchor) = certificate.anchor().filter(|_| is_good) else {
+                continue;
+            };
+            let mut anchor = borrowed(anchor);
+            known.push(Authority {
+                certificate,
+                constraints: UriConstraints::take_from(&mut anchor),
+            });
+            anchors.push(anchor);
+        }
         if anchors.is_empty() {
             return Err(VerifyError::NoAuthority(bundle.trust_domain().clone()));
         }
-        let constraints = anchors.iter_mut().map(UriConstraints::take_from).collect();
-        Ok(Self {
-            certificates,
-            anchors,
-            constraints,
-        })
+        Ok(Self { known, anchors })
     }
 
     /// Whether the authority of a path may vouch for all its names, that of the leaf among them.
     fn permit(&self, path: &VerifiedPath<'_>, leaf: &SpiffeId) -> Result<(), webpki::Error> {
-        let constraints = self.at_top_of(path).map(|at| &self.constraints[at]);
+        let constraints = self.at_top_of(path).map(|top| &top.constraints);
         let permitted = constraints.is_some_and(|constraints| {
             constraints.is_empty()
                 || constraints.permit(leaf)
@@ -128,10 +141,10 @@ impl<'a> Authorities<'a> {
         }
     }
 
-    /// Which of the anchors a path leads to.
-    fn at_top_of(&self, path: &VerifiedPath<'_>) -> Option<usize> {
+    /// Which of them a path leads to.
+    fn at_top_of(&self, path: &VerifiedPath<'_>) -> Option<&Authority<'a>> {
         let is_it = |anchor: &TrustAnchor<'_>| ptr::eq(anchor, path.anchor());
-        self.anchors.iter().position(is_it)
+        self.known.get(self.anchors.iter().position(is_it)?)
     }
 
     /// The earliest end of all that a path leans on above its leaf.
@@ -139,17 +152,26 @@ impl<'a> Authorities<'a> {
         let anchor = self.at_top_of(path);
         let above = path
             .intermediate_certificates()
-            .map(|c| Certificate::from_der(&c.der()));
-        let ends = above.flatten().map(|certificate| certificate.not_after());
+            .map(|issuer| Parsed::read(&issuer.der()).map_or(UNIX_EPOCH, |c| c.not_after()));
         // Every path has an anchor of ours; were it not found, the proof would end at once.
-        let anchor_end = anchor.map_or(UNIX_EPOCH, |at| self.certificates[at].not_after());
-        ends.fold(anchor_end, SystemTime::min)
+        let anchor_end = anchor.map_or(UNIX_EPOCH, |top| top.certificate.not_after());
+        above.fold(anchor_end, SystemTime::min)
+    }
+}
+
+/// The same anchor, of the same bytes.
+fn borrowed<'a>(anchor: &'a TrustAnchor<'_>) -> TrustAnchor<'a> {
+    let constraints = anchor.name_constraints.as_deref();
+    TrustAnchor {
+        subject: Der::from_slice(&anchor.subject),
+        subject_public_key_info: Der::from_slice(&anchor.subject_public_key_info),
+        name_constraints: constraints.map(Der::from_slice),
     }
 }
 
 /// An intermediate need not have a name; one that is no SPIFFE ID cannot be judged.
 fn permits_issuer(constraints: &UriConstraints, issuer: &CertificateDer<'_>) -> bool {
-    let name = Certificate::from_der(issuer).and_then(|certificate| certificate.spiffe_id());
+    let name = Parsed::read(issuer).and_then(|issuer| issuer.spiffe_id());
     match name {
         Ok(id) => constraints.permit(&id),
         Err(why) => why == X509Error::UriNames { count: 0 },
@@ -158,9 +180,9 @@ fn permits_issuer(constraints: &UriConstraints, issuer: &CertificateDer<'_>) -> 
 
 /// webpki asks an intermediate for cA and not for `keyCertSign` (RFC 5280 section 6.1.4 (n)).
 fn issuers_may_issue(path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
-    let all = path.intermediate_certificates().all(|issuer| {
-        Certificate::from_der(&issuer.der()).is_ok_and(|certificate| certificate.may_issue())
-    });
+    let all = path
+        .intermediate_certificates()
+        .all(|issuer| Parsed::read(&issuer.der()).is_ok_and(|issuer| issuer.may_issue()));
     if all {
         Ok(())
     } else {

@@ -1,25 +1,28 @@
 //! A certificate: its DER and the few facts that we judge by, parsed once.
 
 use std::fmt;
-use std::str;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use der::{Reader, SliceReader};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
+use webpki::anchor_from_trusted_cert;
 
 use super::facts::Facts;
+use super::parsed::Parsed;
 use super::{PublicKey, X509Error};
 use crate::SpiffeId;
+use crate::der::{Malformed, Walk};
 
 /// An X.509 certificate. Cheap to clone.
 #[derive(Clone)]
 pub struct Certificate(Arc<Inner>);
 
 struct Inner {
-    der: CertificateDer<'static>,
-    facts: Facts,
+    parsed: Parsed<CertificateDer<'static>>,
+    public_key: PublicKey,
+    // Made when it is first asked for, and asked for at each handshake from then on.
+    anchor: OnceLock<Option<TrustAnchor<'static>>>,
 }
 
 impl Certificate {
@@ -52,10 +55,8 @@ impl Certificate {
                     limit: Self::MAX_MANY,
                 });
             }
-            let malformed = |_| X509Error::Certificate { index, at: 0 };
-            let first = SliceReader::new(der)
-                .and_then(|mut r| r.tlv_bytes())
-                .map_err(malformed)?;
+            let malformed = |Malformed { at }| X509Error::Certificate { index, at };
+            let first = Walk::over(der).any().map_err(malformed)?.whole();
             certificates.push(Self::read(first, index)?);
             der = &der[first.len()..];
         }
@@ -87,22 +88,27 @@ impl Certificate {
     }
 
     fn read(der: &[u8], index: usize) -> Result<Self, X509Error> {
-        let facts = Facts::read(der).map_err(|error| X509Error::Certificate {
-            index,
-            at: error
-                .position()
-                .map_or(0, |at| usize::try_from(u32::from(at)).unwrap_or(0)),
-        })?;
+        let Parsed { facts, .. } = Parsed::read_numbered(der, index)?;
         Ok(Self(Arc::new(Inner {
-            der: der.to_vec().into(),
-            facts,
+            public_key: PublicKey::inside(der, &facts.public_key),
+            parsed: Parsed {
+                der: der.to_vec().into(),
+                facts,
+            },
+            anchor: OnceLock::new(),
         })))
     }
 
     /// The DER.
     #[must_use]
     pub fn der(&self) -> &CertificateDer<'static> {
-        &self.0.der
+        &self.0.parsed.der
+    }
+
+    /// What webpki makes of it as an authority, if anything.
+    pub(crate) fn anchor(&self) -> Option<&TrustAnchor<'static>> {
+        let make = || Some(anchor_from_trusted_cert(self.der()).ok()?.to_owned());
+        self.0.anchor.get_or_init(make).as_ref()
     }
 
     /// The certificate as a PEM block.
@@ -114,62 +120,64 @@ impl Certificate {
     /// When it begins to be valid.
     #[must_use]
     pub fn not_before(&self) -> SystemTime {
-        self.0.facts.not_before
+        self.facts().not_before
     }
 
     /// When it ceases to be valid.
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
-        self.0.facts.not_after
+        self.0.parsed.not_after()
     }
 
     /// The serial number: big-endian, unsigned, without leading zeros.
     #[must_use]
     pub fn serial(&self) -> &[u8] {
-        &self.0.facts.serial
+        &self.der()[self.facts().serial.clone()]
     }
 
     /// The subject's name, as DER.
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
-        &self.0.der[self.0.facts.subject.clone()]
+        &self.der()[self.facts().subject.clone()]
     }
 
     /// Whether issuer and subject have one name, as those of a root do (RFC 5280 section 3.2).
     #[must_use]
     pub fn is_self_issued(&self) -> bool {
-        self.0.facts.is_self_issued
+        self.facts().is_self_issued
     }
 
     /// The public key.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
-        &self.0.facts.public_key
+        &self.0.public_key
     }
 
     /// Whether it is an authority (basic constraints, cA).
     #[must_use]
     pub fn is_ca(&self) -> bool {
-        self.0.facts.is_ca
+        self.facts().is_ca
     }
 
     /// Whether it may sign certificates: it is an authority, and its key usage, where there is
     /// one, says so (RFC 5280 section 4.2.1.3).
     #[must_use]
     pub fn may_issue(&self) -> bool {
-        self.is_ca() && self.0.facts.key_usage.is_none_or(|usage| usage.cert_sign)
+        self.0.parsed.may_issue()
     }
 
     /// The subject key identifier.
     #[must_use]
     pub fn subject_key_id(&self) -> Option<&[u8]> {
-        self.0.facts.subject_key_id.as_deref()
+        let at = self.facts().subject_key_id.clone()?;
+        Some(&self.der()[at])
     }
 
     /// The key identifier of the authority that signed it.
     #[must_use]
     pub fn authority_key_id(&self) -> Option<&[u8]> {
-        self.0.facts.authority_key_id.as_deref()
+        let at = self.facts().authority_key_id.clone()?;
+        Some(&self.der()[at])
     }
 
     /// The SPIFFE ID: that of the one URI name (X509-SVID section 2).
@@ -178,14 +186,7 @@ impl Certificate {
     ///
     /// Where there is not exactly one URI name, or it is no SPIFFE ID.
     pub fn spiffe_id(&self) -> Result<SpiffeId, X509Error> {
-        let [name] = &self.0.facts.uri_names[..] else {
-            return Err(X509Error::UriNames {
-                count: self.0.facts.uri_names.len(),
-            });
-        };
-        // What is not ASCII fails as a byte that no ID may hold; the scheme is checked before.
-        let text = str::from_utf8(name).map_err(|_| crate::IdError::Scheme)?;
-        Ok(text.parse()?)
+        self.0.parsed.spiffe_id()
     }
 
     /// The SPIFFE ID of a leaf, after all rules that the standard sets a leaf (X509-SVID sections
@@ -195,25 +196,11 @@ impl Certificate {
     ///
     /// The rule that is broken.
     pub fn leaf_id(&self) -> Result<SpiffeId, X509Error> {
-        let facts = &self.0.facts;
-        if facts.is_ca {
-            return Err(X509Error::CaLeaf);
-        }
-        match facts.key_usage {
-            Some(usage) if usage.cert_sign || usage.crl_sign => {
-                return Err(X509Error::SigningLeaf);
-            }
-            Some(usage) if usage.digital_signature => {}
-            _ => return Err(X509Error::NoDigitalSignature),
-        }
-        if facts.subject_is_empty && !facts.names_critical {
-            return Err(X509Error::UncriticalName);
-        }
-        let id = self.spiffe_id()?;
-        if id.path().is_empty() {
-            return Err(X509Error::RootPath);
-        }
-        Ok(id)
+        self.0.parsed.leaf_id()
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.0.parsed.facts
     }
 }
 
@@ -227,14 +214,8 @@ impl Eq for Certificate {}
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self
-            .0
-            .facts
-            .uri_names
-            .iter()
-            .map(|name| String::from_utf8_lossy(name));
         f.debug_struct("Certificate")
-            .field("uri_names", &names.collect::<Vec<_>>())
+            .field("spiffe_id", &self.spiffe_id())
             .field("not_after", &self.not_after())
             .finish_non_exhaustive()
     }

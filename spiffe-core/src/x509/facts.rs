@@ -1,4 +1,4 @@
-//! The facts of a certificate that we judge by, read off its DER in one pass.
+//! The facts of a certificate that we judge by, read off its DER in one pass and without a copy.
 //!
 //! Names are counted by their raw tags: a reader that skips names it cannot make sense of lets a
 //! second identity slip by.
@@ -6,27 +6,29 @@
 use std::ops::Range;
 use std::time::SystemTime;
 
-use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, UtcTime};
-use der::{Reader, SliceReader, Tag, TagNumber, Tagged};
+use super::time;
+use crate::der::{
+    self, BIT_STRING, BOOLEAN, CONSTRUCTED, Element, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING,
+    SEQUENCE, Spki, Walk, context,
+};
 
-use super::PublicKey;
-
-/// What a certificate says, as far as it matters here.
+/// What a certificate says, as far as it matters here. All ranges lie in its DER.
 #[derive(Debug)]
 pub(super) struct Facts {
-    pub(super) serial: Vec<u8>,
+    /// Without leading zeros.
+    pub(super) serial: Range<usize>,
     pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
     pub(super) subject: Range<usize>,
     pub(super) subject_is_empty: bool,
     pub(super) is_self_issued: bool,
-    pub(super) public_key: PublicKey,
+    pub(super) public_key: Spki,
     pub(super) is_ca: bool,
     pub(super) key_usage: Option<KeyUsage>,
-    pub(super) uri_names: Vec<Vec<u8>>,
+    pub(super) uri_names: UriNames,
     pub(super) names_critical: bool,
-    pub(super) subject_key_id: Option<Vec<u8>>,
-    pub(super) authority_key_id: Option<Vec<u8>>,
+    pub(super) subject_key_id: Option<Range<usize>>,
+    pub(super) authority_key_id: Option<Range<usize>>,
 }
 
 /// The bits of the key usage extension that SPIFFE speaks of (X509-SVID section 4.3).
@@ -37,184 +39,260 @@ pub(super) struct KeyUsage {
     pub(super) crl_sign: bool,
 }
 
+/// How many there are, and the last of them: one that is not alone is never looked at.
+#[derive(Debug, Default)]
+pub(super) struct UriNames {
+    pub(super) count: usize,
+    pub(super) last: Range<usize>,
+}
+
 impl Facts {
     /// Reads one certificate; trailing bytes are an error.
     pub(super) fn read(certificate: &[u8]) -> der::Result<Self> {
-        let mut outer = SliceReader::new(certificate)?;
-        let facts = outer.sequence(|certificate_fields| {
-            let facts = certificate_fields.sequence(|tbs| read_tbs(tbs, certificate))?;
-            AnyRef::read_tagged(certificate_fields, Tag::Sequence)?;
-            AnyRef::read_tagged(certificate_fields, Tag::BitString)?;
-            Ok::<_, der::Error>(facts)
+        let mut outer = Walk::over(certificate);
+        let facts = outer.inside(SEQUENCE, |fields| {
+            let facts = fields.inside(SEQUENCE, read_tbs)?;
+            fields.expect(SEQUENCE)?;
+            fields.expect(BIT_STRING)?;
+            Ok(facts)
         })?;
         outer.finish()?;
         Ok(facts)
     }
 }
 
-fn read_tbs(tbs: &mut SliceReader<'_>, certificate: &[u8]) -> der::Result<Facts> {
-    if Tag::peek(tbs)? == context(0) {
-        tbs.tlv_bytes()?;
-    }
-    let serial = AnyRef::read_tagged(tbs, Tag::Integer)?.value();
-    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
-    AnyRef::read_tagged(tbs, Tag::Sequence)?;
-    let issuer = AnyRef::read_tagged(tbs, Tag::Sequence)?;
-    let (not_before, not_after) =
-        tbs.sequence(|validity| Ok::<_, der::Error>((read_time(validity)?, read_time(validity)?)))?;
-    let subject = tbs.tlv_bytes()?;
-    let public_key =
-        PublicKey::from_spki_der(tbs.tlv_bytes()?).map_err(|_| der::ErrorKind::Value {
-            tag: Tag::BitString,
-        })?;
+fn read_tbs(tbs: &mut Walk<'_>) -> der::Result<Facts> {
+    // Its version.
+    tbs.optional(CONSTRUCTED | context(0))?;
+    let serial = tbs.expect(INTEGER)?;
+    let zeros = serial.value().iter().take_while(|byte| **byte == 0).count();
+    // How it is signed.
+    tbs.expect(SEQUENCE)?;
+    let issuer = tbs.expect(SEQUENCE)?;
+    let (not_before, not_after) = tbs.inside(SEQUENCE, |validity| {
+        Ok((time::read(validity)?, time::read(validity)?))
+    })?;
+    let subject = tbs.expect(SEQUENCE)?;
     let mut facts = Facts {
-        serial: serial[zeros..].to_vec(),
+        serial: serial.value_range().start + zeros..serial.value_range().end,
         not_before,
         not_after,
-        subject: range_within(certificate, subject),
-        subject_is_empty: subject == EMPTY_SEQUENCE,
-        is_self_issued: AnyRef::try_from(subject)? == issuer,
-        public_key,
+        subject: subject.range(),
+        subject_is_empty: subject.value().is_empty(),
+        is_self_issued: subject.value() == issuer.value(),
+        public_key: Spki::read(tbs)?,
         is_ca: false,
         key_usage: None,
-        uri_names: Vec::new(),
+        uri_names: UriNames::default(),
         names_critical: false,
         subject_key_id: None,
         authority_key_id: None,
     };
+    let mut seen = 0;
     while !tbs.is_finished() {
-        let field: AnyRef<'_> = tbs.decode()?;
-        if field.tag() == context(3) {
-            read_extensions(field.value(), &mut facts)?;
+        let field = tbs.any()?;
+        if field.tag() == CONSTRUCTED | context(3) {
+            field.inside(|list| {
+                list.inside(SEQUENCE, |extensions| {
+                    while !extensions.is_finished() {
+                        extensions
+                            .inside(SEQUENCE, |one| one_extension(one, &mut facts, &mut seen))?;
+                    }
+                    Ok(())
+                })
+            })?;
         }
     }
     Ok(facts)
 }
 
-fn read_extensions(bytes: &[u8], facts: &mut Facts) -> der::Result<()> {
-    let mut reader = SliceReader::new(bytes)?;
-    reader.sequence(|extensions| {
-        while !extensions.is_finished() {
-            extensions.sequence(|extension| read_extension(extension, facts))?;
-        }
-        Ok::<_, der::Error>(())
-    })?;
-    reader.finish()
-}
-
-fn read_extension(extension: &mut SliceReader<'_>, facts: &mut Facts) -> der::Result<()> {
-    let id: ObjectIdentifier = extension.decode()?;
-    let critical = Tag::peek(extension)? == Tag::Boolean && extension.decode()?;
-    let value = AnyRef::read_tagged(extension, Tag::OctetString)?.value();
-    let mut value = SliceReader::new(value)?;
-    match id {
-        SUBJECT_KEY_ID => {
-            let key_id = AnyRef::read_tagged(&mut value, Tag::OctetString)?;
-            facts.subject_key_id = Some(key_id.value().to_vec());
-        }
-        KEY_USAGE => facts.key_usage = Some(read_key_usage(&mut value)?),
-        SUBJECT_ALT_NAME => {
-            facts.names_critical = critical;
-            // Added to, not replaced: two such extensions do not hide a name.
-            facts.uri_names.extend(read_uri_names(&mut value)?);
-        }
-        BASIC_CONSTRAINTS => {
-            facts.is_ca = value.sequence(|fields| {
-                let is_ca = !fields.is_finished()
-                    && Tag::peek(fields)? == Tag::Boolean
-                    && fields.decode()?;
-                if !fields.is_finished() {
-                    AnyRef::read_tagged(fields, Tag::Integer)?;
-                }
-                Ok::<_, der::Error>(is_ca)
-            })?;
-        }
-        AUTHORITY_KEY_ID => facts.authority_key_id = read_authority_key_id(&mut value)?,
-        _ => return Ok(()),
+/// `seen` has a bit for each that was there: none may be there twice (RFC 5280 section 4.2), for of two
+/// each reader believes its own.
+fn one_extension(extension: &mut Walk<'_>, facts: &mut Facts, seen: &mut u64) -> der::Result<()> {
+    let identifier = extension.expect(OBJECT_IDENTIFIER)?;
+    let critical = match extension.optional(BOOLEAN)? {
+        Some(critical) => critical.boolean()?,
+        None => false,
+    };
+    let value = extension.expect(OCTET_STRING)?;
+    let &[first, second, number] = identifier.identifier()? else {
+        return Ok(());
+    };
+    if [first, second] != CERTIFICATE_EXTENSION || !READ.contains(&number) {
+        return Ok(());
     }
-    value.finish()
-}
-
-fn read_key_usage(value: &mut SliceReader<'_>) -> der::Result<KeyUsage> {
-    let bits: BitStringRef<'_> = value.decode()?;
-    let is_set = |at: usize| bits.bits().nth(at).unwrap_or(false);
-    Ok(KeyUsage {
-        digital_signature: is_set(0),
-        cert_sign: is_set(5),
-        crl_sign: is_set(6),
+    if *seen & 1 << number != 0 {
+        return Err(identifier.malformed());
+    }
+    *seen |= 1 << number;
+    value.inside(|value| {
+        match number {
+            SUBJECT_KEY_ID => {
+                facts.subject_key_id = Some(value.expect(OCTET_STRING)?.value_range());
+            }
+            KEY_USAGE => facts.key_usage = Some(read_key_usage(value)?),
+            SUBJECT_ALT_NAME => {
+                facts.names_critical = critical;
+                facts.uri_names = read_uri_names(value)?;
+            }
+            BASIC_CONSTRAINTS => facts.is_ca = read_is_ca(value)?,
+            _ => facts.authority_key_id = read_authority_key_id(value)?,
+        }
+        Ok(())
     })
 }
 
-fn read_uri_names(value: &mut SliceReader<'_>) -> der::Result<Vec<Vec<u8>>> {
-    value.sequence(|names| {
-        let mut uris = Vec::new();
-        while !names.is_finished() {
-            let name: AnyRef<'_> = names.decode()?;
-            if let Tag::ContextSpecific {
-                number: TagNumber(6),
-                ..
-            } = name.tag()
-            {
-                uris.push(name.value().to_vec());
+fn read_key_usage(value: &mut Walk<'_>) -> der::Result<KeyUsage> {
+    let bits = value.expect(BIT_STRING)?.bits()?;
+    Ok(KeyUsage {
+        digital_signature: bits.is_set(0),
+        cert_sign: bits.is_set(5),
+        crl_sign: bits.is_set(6),
+    })
+}
+
+fn read_uri_names(value: &mut Walk<'_>) -> der::Result<UriNames> {
+    value.inside(SEQUENCE, |names| {
+        let mut uris = UriNames::default();
+        while let Some(name) = next_in_context(names)? {
+            if name.is_context(6) {
+                uris.count += 1;
+                uris.last = name.value_range();
             }
         }
         Ok(uris)
     })
 }
 
-fn read_authority_key_id(value: &mut SliceReader<'_>) -> der::Result<Option<Vec<u8>>> {
-    value.sequence(|fields| {
+fn read_is_ca(value: &mut Walk<'_>) -> der::Result<bool> {
+    value.inside(SEQUENCE, |fields| {
+        let is_ca = match fields.optional(BOOLEAN)? {
+            Some(is_ca) => is_ca.boolean()?,
+            None => false,
+        };
+        // How long a path may be is webpki's matter.
+        fields.optional(INTEGER)?;
+        Ok(is_ca)
+    })
+}
+
+fn read_authority_key_id(value: &mut Walk<'_>) -> der::Result<Option<Range<usize>>> {
+    value.inside(SEQUENCE, |fields| {
         let mut key_id = None;
-        while !fields.is_finished() {
-            let field: AnyRef<'_> = fields.decode()?;
-            if let Tag::ContextSpecific {
-                number: TagNumber(0),
-                ..
-            } = field.tag()
-            {
-                key_id = Some(field.value().to_vec());
+        while let Some(field) = next_in_context(fields)? {
+            if field.is_context(0) {
+                key_id = Some(field.value_range());
             }
         }
         Ok(key_id)
     })
 }
 
-fn read_time(validity: &mut SliceReader<'_>) -> der::Result<SystemTime> {
-    match Tag::peek(validity)? {
-        Tag::UtcTime => Ok(validity.decode::<UtcTime>()?.to_system_time()),
-        _ => Ok(validity.decode::<GeneralizedTime>()?.to_system_time()),
+/// The next of a list in which all have tags of the context's own.
+fn next_in_context<'a>(list: &mut Walk<'a>) -> der::Result<Option<Element<'a>>> {
+    if list.is_finished() {
+        return Ok(None);
+    }
+    let element = list.any()?;
+    if element.tag() & 0xc0 == context(0) {
+        Ok(Some(element))
+    } else {
+        Err(element.malformed())
     }
 }
 
-/// Where `part`, a slice of `whole`, lies in it.
-pub(super) fn range_within(whole: &[u8], part: &[u8]) -> Range<usize> {
-    let start = part.as_ptr().addr() - whole.as_ptr().addr();
-    start..start + part.len()
-}
+/// id-ce, under which all extensions stand that are read here (RFC 5280 section 4.2.1), by number.
+const CERTIFICATE_EXTENSION: [u8; 2] = [0x55, 0x1d];
+const SUBJECT_KEY_ID: u8 = 14;
+const KEY_USAGE: u8 = 15;
+const SUBJECT_ALT_NAME: u8 = 17;
+const BASIC_CONSTRAINTS: u8 = 19;
+const AUTHORITY_KEY_ID: u8 = 35;
+const READ: [u8; 5] = [
+    SUBJECT_KEY_ID,
+    KEY_USAGE,
+    SUBJECT_ALT_NAME,
+    BASIC_CONSTRAINTS,
+    AUTHORITY_KEY_ID,
+];
 
-const fn context(number: u32) -> Tag {
-    Tag::ContextSpecific {
-        constructed: true,
-        number: TagNumber(number),
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, KeyPair, SanType};
+
+    use super::*;
+
+    #[test]
+    fn an_extension_that_is_there_twice_is_refused() {
+        for number in READ {
+            // Each as it is read, so that only the second is too much.
+            let value = match number {
+                SUBJECT_KEY_ID => vec![OCTET_STRING, 1, 7],
+                KEY_USAGE => vec![BIT_STRING, 2, 7, 0x80],
+                _ => vec![SEQUENCE, 0],
+            };
+            let one = CustomExtension::from_oid_content(&[2, 5, 29, number.into()], value);
+            let read = |times| Facts::read(&signed(vec![one.clone(); times])).map(|_| ());
+            assert_eq!(read(1), Ok(()), "{number}");
+            assert!(read(2).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn an_extension_has_one_form() {
+        for (why, number, value) in [
+            ("trailing", BASIC_CONSTRAINTS, &[SEQUENCE, 0, 0][..]),
+            (
+                "another truth",
+                BASIC_CONSTRAINTS,
+                &[SEQUENCE, 3, BOOLEAN, 1, 1],
+            ),
+            (
+                "too much",
+                BASIC_CONSTRAINTS,
+                &[SEQUENCE, 4, INTEGER, 0, INTEGER, 0],
+            ),
+            ("without an end", SUBJECT_ALT_NAME, &[SEQUENCE, 0x80, 0, 0]),
+            ("a long length", SUBJECT_ALT_NAME, &[SEQUENCE, 0x81, 0]),
+            ("no name", SUBJECT_ALT_NAME, &[SEQUENCE, 2, INTEGER, 0]),
+            ("no bits", KEY_USAGE, &[BIT_STRING, 0]),
+            (
+                "bits that do not count",
+                KEY_USAGE,
+                &[BIT_STRING, 2, 7, 0xff],
+            ),
+            ("another type", SUBJECT_KEY_ID, &[INTEGER, 1, 7]),
+            ("another type", AUTHORITY_KEY_ID, &[OCTET_STRING, 0]),
+        ] {
+            let oid = [2, 5, 29, number.into()];
+            let one = CustomExtension::from_oid_content(&oid, value.to_vec());
+            assert!(Facts::read(&signed(vec![one])).is_err(), "{why} {value:?}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_certificate_can_be_left_out_or_added() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        let name = "spiffe://td/a".try_into().unwrap();
+        params.subject_alt_names = vec![SanType::URI(name)];
+        let key = KeyPair::generate().unwrap();
+        let whole = params.self_signed(&key).unwrap().der().to_vec();
+        let facts = Facts::read(&whole).unwrap();
+        assert!(facts.is_ca && facts.is_self_issued && facts.uri_names.count == 1);
+        assert_eq!(&whole[facts.uri_names.last], b"spiffe://td/a");
+        for length in 0..whole.len() {
+            assert!(Facts::read(&whole[..length]).is_err(), "{length}");
+        }
+        let longer = [&whole[..], &[0]].concat();
+        let trailing = Facts::read(&longer).map(|_| ()).unwrap_err();
+        assert_eq!(trailing.at, whole.len());
+    }
+
+    fn signed(extensions: Vec<CustomExtension>) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.custom_extensions = extensions;
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
     }
 }
-
-/// Reading a value of one known tag.
-pub(super) trait ReadTagged<'a>: Sized {
-    fn read_tagged(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<Self>;
-}
-
-impl<'a> ReadTagged<'a> for AnyRef<'a> {
-    fn read_tagged(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<Self> {
-        let value: Self = reader.decode()?;
-        value.tag().assert_eq(tag)?;
-        Ok(value)
-    }
-}
-
-const EMPTY_SEQUENCE: &[u8] = &[0x30, 0x00];
-const SUBJECT_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
-const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
-const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
-const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
-const AUTHORITY_KEY_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");

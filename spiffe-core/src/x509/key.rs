@@ -4,20 +4,18 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair,
 };
-use der::asn1::{AnyRef, BitStringRef};
-use der::{Reader, SliceReader, Tag};
-use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{AlgorithmIdentifier, PrivatePkcs8KeyDer, alg_id};
 use zeroize::Zeroizing;
 
 use super::X509Error;
-use super::facts::{ReadTagged, range_within};
+use crate::der::{self, Spki, Walk};
 
 /// A private key, kept as unencrypted PKCS#8. Cheap to clone.
 #[derive(Clone)]
@@ -30,7 +28,8 @@ struct Inner {
 }
 
 enum Pair {
-    Ec(EcdsaKeyPair),
+    /// With what sort of key it is.
+    Ec(EcdsaKeyPair, AlgorithmIdentifier),
     Ed25519(Ed25519KeyPair),
     Rsa(Box<RsaKeyPair>),
 }
@@ -129,7 +128,7 @@ impl PrivateKey {
         let failed = |_| X509Error::Signing;
         let random = SystemRandom::new();
         match &self.0.pair {
-            Pair::Ec(pair) => pair
+            Pair::Ec(pair, _) => pair
                 .sign(&random, message)
                 .map(|s| s.as_ref().to_vec())
                 .map_err(failed),
@@ -152,14 +151,12 @@ impl fmt::Debug for PrivateKey {
 
 impl Pair {
     fn read(pkcs8: &[u8]) -> Option<Self> {
-        let ec = |algorithm| {
-            EcdsaKeyPair::from_pkcs8(algorithm, pkcs8)
-                .ok()
-                .map(Self::Ec)
-        };
-        ec(&signature::ECDSA_P256_SHA256_ASN1_SIGNING)
-            .or_else(|| ec(&signature::ECDSA_P384_SHA384_ASN1_SIGNING))
-            .or_else(|| ec(&signature::ECDSA_P521_SHA512_ASN1_SIGNING))
+        CURVES
+            .iter()
+            .find_map(|(signing, algorithm)| {
+                let pair = EcdsaKeyPair::from_pkcs8(signing, pkcs8).ok()?;
+                Some(Self::Ec(pair, *algorithm))
+            })
             .or_else(|| Some(Self::Rsa(Box::new(RsaKeyPair::from_pkcs8(pkcs8).ok()?))))
             .or_else(|| {
                 Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8)
@@ -168,15 +165,32 @@ impl Pair {
             })
     }
 
+    /// The public half, written here: the library knows it as it stands in the bit string already.
     fn public_key(&self) -> Result<PublicKey, X509Error> {
-        let spki: Result<PublicKeyX509Der<'_>, _> = match self {
-            Self::Ec(pair) => pair.public_key().as_der(),
-            Self::Ed25519(pair) => pair.public_key().as_der(),
-            Self::Rsa(pair) => pair.public_key().as_der(),
+        let (algorithm, key) = match self {
+            Self::Ec(pair, algorithm) => (*algorithm, pair.public_key().as_ref()),
+            Self::Ed25519(pair) => (alg_id::ED25519, pair.public_key().as_ref()),
+            Self::Rsa(pair) => (alg_id::RSA_ENCRYPTION, pair.public_key().as_ref()),
         };
-        PublicKey::from_spki_der(spki.map_err(|_| X509Error::PrivateKey)?.as_ref())
+        PublicKey::from_spki_der(&der::spki(algorithm.as_ref(), key))
     }
 }
+
+/// The curves of keys that are read, each with how it signs and how a public key names it.
+static CURVES: [(&EcdsaSigningAlgorithm, AlgorithmIdentifier); 3] = [
+    (
+        &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
+        alg_id::ECDSA_P256,
+    ),
+    (
+        &signature::ECDSA_P384_SHA384_ASN1_SIGNING,
+        alg_id::ECDSA_P384,
+    ),
+    (
+        &signature::ECDSA_P521_SHA512_ASN1_SIGNING,
+        alg_id::ECDSA_P521,
+    ),
+];
 
 fn generate_ec(algorithm: &'static EcdsaSigningAlgorithm) -> Result<Zeroizing<Vec<u8>>, X509Error> {
     EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new())
@@ -206,22 +220,20 @@ impl PublicKey {
     ///
     /// Where the bytes have another shape.
     pub fn from_spki_der(spki: &[u8]) -> Result<Self, X509Error> {
-        let read = || {
-            let mut outer = SliceReader::new(spki)?;
-            let (algorithm, bits) = outer.sequence(|fields| {
-                let algorithm = AnyRef::read_tagged(fields, Tag::Sequence)?.value();
-                Ok::<_, der::Error>((algorithm, fields.decode::<BitStringRef<'_>>()?))
-            })?;
-            outer.finish()?;
-            let bits = bits.as_bytes().ok_or(der::ErrorKind::Failed)?;
-            Ok((algorithm, bits.len()))
-        };
-        let (algorithm, bits_len) = read().map_err(|_: der::Error| X509Error::PublicKey)?;
-        Ok(Self {
-            spki: spki.into(),
-            algorithm: range_within(spki, algorithm),
-            bits_at: spki.len() - bits_len,
-        })
+        let mut walk = Walk::over(spki);
+        let parts = Spki::read(&mut walk).map_err(|_| X509Error::PublicKey)?;
+        walk.finish().map_err(|_| X509Error::PublicKey)?;
+        Ok(Self::inside(spki, &parts))
+    }
+
+    /// The key whose parts lie so in these bytes.
+    pub(super) fn inside(bytes: &[u8], parts: &Spki) -> Self {
+        let start = parts.whole.start;
+        Self {
+            spki: bytes[parts.whole.clone()].into(),
+            algorithm: parts.algorithm.start - start..parts.algorithm.end - start,
+            bits_at: parts.key.start - start,
+        }
     }
 
     /// The DER of the `SubjectPublicKeyInfo`.
@@ -264,6 +276,25 @@ mod tests {
             let same = PrivateKey::from_pem(key.to_pem().as_bytes()).unwrap();
             assert_eq!(key.public_key(), same.public_key(), "{kind:?}");
             assert!(!same.sign(b"message").unwrap().is_empty(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_is_written_as_the_library_writes_it() {
+        let ec = CURVES.map(|(curve, algorithm)| {
+            let made = generate_ec(curve).unwrap();
+            let pair = EcdsaKeyPair::from_pkcs8(curve, &made).unwrap();
+            let theirs = pair.public_key().as_der().unwrap();
+            (Pair::Ec(pair, algorithm), theirs)
+        });
+        let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let theirs = rsa.public_key().as_der().unwrap();
+        let rsa = (Pair::Rsa(Box::new(rsa)), theirs);
+        let edwards = Ed25519KeyPair::generate().unwrap();
+        let theirs = edwards.public_key().as_der().unwrap();
+        let edwards = (Pair::Ed25519(edwards), theirs);
+        for (pair, theirs) in ec.into_iter().chain([rsa, edwards]) {
+            assert_eq!(pair.public_key().unwrap().spki_der(), theirs.as_ref());
         }
     }
 

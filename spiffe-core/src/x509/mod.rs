@@ -5,12 +5,15 @@ mod crl;
 mod error;
 mod facts;
 mod key;
+mod parsed;
 mod svid;
+mod time;
 
 pub use certificate::Certificate;
 pub use crl::Crl;
 pub use error::X509Error;
 pub use key::{KeyKind, PrivateKey, PublicKey};
+pub(crate) use parsed::Parsed;
 pub use svid::X509Svid;
 
 /// One PEM block with this label (RFC 7468).

@@ -40,6 +40,11 @@ pub(super) const RULES: &[Rule] = &[
         "names stand on nothing",
     ),
     Rule::new(
+        &["spiffe_core::der"],
+        &["spiffe_core", "hyper", "rustls", "tokio", "tonic"],
+        "reading bytes stands on nothing",
+    ),
+    Rule::new(
         &["spiffe_core::x509"],
         &["spiffe_core::jwt"],
         "the kinds of documents do not know each other",
