@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt};
 
+use spiffe_core::with_causes;
+
 /// What `main` returns in place of an error. Rust prints the `Debug` of it, and this one's is the error
 /// as it is meant to be read, with all that caused it.
 pub struct Failed(Box<dyn Error>);
@@ -16,20 +18,6 @@ impl fmt::Debug for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&with_causes(&*self.0))
     }
-}
-
-/// An error and its causes on one line, as far as it does not name them itself.
-fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let told = cause.to_string();
-        if !line.contains(&told) {
-            line = format!("{line}: {told}");
-        }
-        next = cause.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub mod broker;
 #[cfg(feature = "std")]
 pub mod bundle;
 #[cfg(feature = "std")]
+mod causes;
+#[cfg(feature = "std")]
 pub mod clock;
 #[cfg(feature = "delegated-identity")]
 pub mod delegated;
@@ -88,6 +90,8 @@ pub mod metrics;
 pub mod policy;
 #[cfg(feature = "workload-api")]
 pub mod proto;
+#[cfg(all(doctest, feature = "tls", feature = "workload-api"))]
+mod readme;
 #[cfg(feature = "std")]
 mod snapshot;
 #[cfg(feature = "source")]
@@ -107,6 +111,8 @@ pub mod x509;
 
 #[cfg(feature = "std")]
 pub use bundle::{BundleSet, TrustBundle};
+#[cfg(feature = "std")]
+pub use causes::with_causes;
 pub use id::{IdError, IdPattern, PatternError, SpiffeId, TrustDomain};
 #[cfg(feature = "std")]
 pub use jwt::JwtSvid;

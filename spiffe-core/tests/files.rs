@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::{FileError, FileSource, FileSourceBuilder};
 use spiffe_core::testing::{TestAuthority, TestClock};
-use spiffe_core::{BundleSet, IdentitySource, TrustBundle, X509Svid};
+use spiffe_core::{BundleSet, IdentitySource, TrustBundle, X509Svid, with_causes};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -265,9 +265,7 @@ async fn whom_to_believe_can_be_read_alone() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_opened_is_named_and_can_be_waited_for() {
     let world = World::new();
-    let why = FileSource::spiffe_helper(world.path())
-        .unwrap_err()
-        .to_string();
+    let why = with_causes(&FileSource::spiffe_helper(world.path()).unwrap_err());
     assert!(why.contains("svid.pem: No such file"), "{why}");
     let begin = Instant::now();
     assert!(world.builder().connect().await.is_err());

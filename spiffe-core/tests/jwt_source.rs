@@ -10,7 +10,7 @@ use spiffe_core::source::{JwtSource, JwtSourceBuilder, JwtSourceError, SourceErr
 use spiffe_core::testing::{FakeWorkloadApi, Rpc, TestAuthority, TestClock};
 use spiffe_core::verify::VerifyJwtError;
 use spiffe_core::workload_api::WhenDenied;
-use spiffe_core::{IdentitySource, SpiffeId, spiffe_id};
+use spiffe_core::{IdentitySource, SpiffeId, spiffe_id, with_causes};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
@@ -212,7 +212,7 @@ async fn each_refusal_is_typed_and_tells() {
     let other = spiffe_id!("spiffe://a.test/other");
     let why = source.svid_of(&other, ["db"]).await.unwrap_err();
     assert_eq!(
-        why.to_string(),
+        with_causes(&why),
         "no JWT-SVID: the Workload API answered PermissionDenied: as the test wants it"
     );
     world.api.go_away();

@@ -21,7 +21,9 @@ use spiffe_core::testing::{AuthorityDraft, Impostor, SvidDraft, TestAuthority};
 use spiffe_core::tls::{HandshakeError, PeerStream, ServerTls, SourceExt};
 use spiffe_core::verify::{self, JwtRules, PeerError, Role, VerifyError, x509_peer};
 use spiffe_core::x509::{Certificate, X509Error, X509Svid};
-use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource, Peer, TrustBundle, TrustDomain};
+use spiffe_core::{
+    BundleSet, IdentitySnapshot, IdentitySource, Peer, TrustBundle, TrustDomain, with_causes,
+};
 use tokio::io::{DuplexStream, duplex};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
@@ -120,7 +122,7 @@ async fn a_leaf_of_two_names_is_nobody_in_a_handshake() {
     let impostor = ca.draft("/web").also_named("/ops").impostor();
     let (as_client, as_server) = present(&ca, &impostor).await;
     for outcome in [as_client, as_server] {
-        let why = outcome.unwrap_err().to_string();
+        let why = with_causes(&outcome.unwrap_err());
         assert!(why.contains("URI"), "{why}");
     }
 }

@@ -16,7 +16,9 @@ use spiffe_core::source::SnapshotCell;
 use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::tls::{ClientTls, Parting, PeerStream, ServerTls, SourceExt, TrustChange};
 use spiffe_core::verify::{PeerError, Role, VerifyError, x509_peer};
-use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource, Peer, SpiffeId, policy, spiffe_id};
+use spiffe_core::{
+    BundleSet, IdentitySnapshot, IdentitySource, Peer, SpiffeId, policy, spiffe_id, with_causes,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -94,8 +96,8 @@ async fn a_raw_stream_ends_for_reader_and_writer_when_its_peer_is_trusted_no_mor
     let error = timeout(SOON, read).await.unwrap().unwrap();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     assert!(
-        error.to_string().contains("does not lead to an authority"),
-        "{error}"
+        with_causes(&error).contains("does not lead to an authority"),
+        "{error:?}"
     );
 }
 

@@ -12,7 +12,7 @@ use spiffe_core::proto::workload::{
 };
 use spiffe_core::testing::{FakeWorkloadApi, Rpc, TestAuthority, message};
 use spiffe_core::workload_api::{Endpoint, Flaw, Limits, WorkloadApiClient, WorkloadApiError};
-use spiffe_core::{IdentitySnapshot, SpiffeId, spiffe_id};
+use spiffe_core::{IdentitySnapshot, SpiffeId, spiffe_id, with_causes};
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -221,7 +221,7 @@ async fn of_the_tokens_sent_those_are_taken_that_were_asked_for() {
                 assert_eq!(got.collect::<Vec<_>>(), taken, "{name}");
             }
             Err(why) => {
-                let got = got.unwrap_err().to_string();
+                let got = with_causes(&got.unwrap_err());
                 assert!(got.contains(why), "{name}: {got}");
             }
         }
@@ -426,7 +426,7 @@ async fn an_endpoint_can_be_reached_in_a_way_of_ones_own() {
     );
     let why = client.fetch_x509().await.unwrap_err();
     assert_eq!(
-        why.to_string(),
+        with_causes(&why),
         "cannot connect to over there: host unreachable"
     );
     assert_eq!(dialled.load(Ordering::Relaxed), 2);

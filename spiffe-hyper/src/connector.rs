@@ -327,16 +327,16 @@ pub enum ConnectError {
     #[error("{0:?} is no address; it should look like host:port")]
     Address(String),
     /// There is a server, and no handshake with it.
-    #[error("no secure connection: {0}")]
+    #[error("no secure connection")]
     Handshake(#[from] HandshakeError),
     /// There is a secure connection, and HTTP does not begin on it.
-    #[error("the server does not begin to speak HTTP: {0}")]
+    #[error("the server does not begin to speak HTTP")]
     Http(#[from] hyper::Error),
     /// The URI does not say where to connect to.
     #[error("the URI names no host; it should look like https://host:port")]
     NoHost,
     /// Nobody answers there.
-    #[error("cannot connect to {authority}: {source}")]
+    #[error("cannot connect to {authority}")]
     Unreachable {
         /// Where.
         authority: String,

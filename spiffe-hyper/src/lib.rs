@@ -148,6 +148,8 @@ mod dial;
 pub mod federation;
 mod handshakes;
 mod listener;
+#[cfg(all(doctest, feature = "axum"))]
+mod readme;
 mod server;
 mod transport;
 

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use spiffe_core::tls::{Acceptor, PeerStream, ServerTls};
+use spiffe_core::with_causes;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio_stream::Stream;
 use tracing::info;
@@ -96,7 +97,7 @@ async fn shake<IO: Transport>(acceptor: Acceptor, io: IO) -> Option<PeerStream<I
     acceptor
         .accept(io)
         .await
-        .inspect_err(|error| info!(?from, %error, "a connection was refused"))
+        .inspect_err(|error| info!(?from, error = %with_causes(error), "a connection was refused"))
         .ok()
 }
 

@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::{Builder, UpgradeableConnection};
 use hyper_util::service::TowerToHyperService;
 use spiffe_core::tls::{Parting, PeerStream};
+use spiffe_core::with_causes;
 use spiffe_tower::{Connection, PeerLayer, Proven};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -128,7 +129,7 @@ fn prepare<IO: Transport, S: Clone>(
 fn note(ended: Result<Result<(), BoxError>, JoinError>) {
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a connection broke"),
+        Ok(Err(error)) => debug!(error = %with_causes(&*error), "a connection broke"),
         Err(error) => warn!(%error, "a connection's task panicked"),
     }
 }

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::SnapshotCell;
 use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::tls::{ServerTls, SourceExt};
-use spiffe_core::{IdentitySnapshot, IdentitySource, SpiffeId};
+use spiffe_core::{IdentitySnapshot, IdentitySource, SpiffeId, with_causes};
 use spiffe_hyper::{Connector, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -68,7 +67,7 @@ async fn a_client_leaves_who_is_not_the_one_and_says_why() {
     let server = Server::start(authority.source("/server").server(anyone())).await;
     let client = client(authority.source("/web").client(exactly(id("/ledger"))));
     let error = client.get(server.uri("/")).await.unwrap_err();
-    let told = error.source().unwrap().to_string();
+    let told = with_causes(&error);
     assert!(
         told.contains("spiffe://a.test/server is not spiffe://a.test/ledger"),
         "{told}"
@@ -88,7 +87,7 @@ async fn each_server_must_be_the_one_that_its_uri_stands_for() {
     let client = Client::builder(TokioExecutor::new()).build::<_, String>(connector);
     client.get(ledger.uri("/")).await.unwrap();
     let error = client.get(bank.uri("/")).await.unwrap_err();
-    let told = error.source().unwrap().to_string();
+    let told = with_causes(&error);
     assert!(
         told.contains("spiffe://a.test/bank is not spiffe://a.test/vault"),
         "{told}"

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use house::House;
 use spiffe_core::clock::SystemClock;
-use spiffe_issuer::domain::with_causes;
+use spiffe_core::with_causes;
 use spiffe_issuer::proto::server::agent::CreateJoinTokenRequest;
 use spiffe_issuer::proto::server::agent::agent_client::AgentClient;
 use spiffe_issuer::proto::server::bundle::GetBundleRequest;

@@ -7,6 +7,7 @@ use std::{io, iter};
 
 use http::header::{HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use spiffe_core::with_causes;
 use spiffe_hyper::ConnectError;
 use tokio::time::timeout;
 use tonic::TimeoutExpired;
@@ -82,7 +83,7 @@ pub enum CallError {
 
 impl CallError {
     pub(crate) fn connect(why: Arc<ConnectError>) -> Self {
-        Self::Connect(tonic::ConnectError(Box::new(why)))
+        Self::Connect(tonic::ConnectError(Box::new(InWords(why))))
     }
 
     /// A connection that failed under a call. With TLS 1.3 it may only now be told that the server
@@ -100,6 +101,11 @@ impl CallError {
         }
     }
 }
+
+/// tonic tells the other side of a call what this says, and none of its causes.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", with_causes(&**.0))]
+struct InWords(#[source] Arc<ConnectError>);
 
 const AGENT: &str = concat!("spiffe-tonic/", env!("CARGO_PKG_VERSION"));
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");

@@ -132,8 +132,8 @@ fn endpoint(uri: Uri) -> Result<Endpoint, ChannelError> {
 #[non_exhaustive]
 pub enum ChannelError {
     /// There is no connection, for this reason.
-    #[error("there is no channel: {0}")]
-    Connect(#[source] Arc<ConnectError>),
+    #[error(transparent)]
+    Connect(Arc<ConnectError>),
     /// It names no server to connect to securely.
     #[error("{0} is no https URI; it should look like https://host:port")]
     NotHttps(Uri),
@@ -150,6 +150,7 @@ mod tests {
     use spiffe_core::SourceExt;
     use spiffe_core::authorizer::anyone;
     use spiffe_core::testing::TestAuthority;
+    use spiffe_core::with_causes;
 
     use super::*;
 
@@ -178,8 +179,9 @@ mod tests {
         let error = channel(&format!("https://{address}"), tls)
             .await
             .unwrap_err();
-        let begins = format!("there is no channel: cannot connect to {address}: ");
-        assert!(error.to_string().starts_with(&begins), "{error}");
+        let told = format!("cannot connect to {address}");
+        assert_eq!(error.to_string(), told);
+        assert!(with_causes(&error).starts_with(&format!("{told}: ")));
     }
 
     #[test]

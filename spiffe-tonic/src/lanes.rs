@@ -8,6 +8,7 @@ use http::{Request, Response, Uri};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use spiffe_core::with_causes;
 use spiffe_hyper::{ConnectError, Connector};
 use spiffe_tower::Connection;
 use tokio::sync::Mutex as AsyncMutex;
@@ -148,7 +149,7 @@ impl Lanes {
                 }
             };
             if let Err(error) = ended {
-                debug!(%error, "a connection broke");
+                debug!(error = %with_causes(&error), "a connection broke");
             }
         });
         *lock(&self.open) = Some(Arc::clone(&lane));
@@ -164,7 +165,7 @@ impl Lanes {
         TokioExecutor::new().execute(async move {
             let begun = Instant::now();
             if let Err(error) = lanes.dial().await {
-                warn!(%error, "a connection is outdated and cannot be replaced yet");
+                warn!(error = %with_causes(&error), "a connection is outdated and cannot be replaced yet");
                 sleep(PAUSE.saturating_sub(begun.elapsed())).await;
             }
             lanes.renewing.store(false, Ordering::Release);

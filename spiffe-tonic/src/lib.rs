@@ -79,6 +79,8 @@ mod channel;
 mod incoming;
 mod lanes;
 mod peer;
+#[cfg(doctest)]
+mod readme;
 mod serve;
 
 pub use call::CallError;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use spiffe_core::tls::{PeerStream, ServerTls};
+use spiffe_core::with_causes;
 use spiffe_hyper::Transport;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -171,7 +172,7 @@ impl<IO: Transport> tokio_stream::Stream for One<IO> {
 fn note(ended: Result<Result<(), tonic::transport::Error>, JoinError>) {
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a connection broke"),
+        Ok(Err(error)) => debug!(error = %with_causes(&error), "a connection broke"),
         Err(error) => warn!(%error, "a connection's task panicked"),
     }
 }

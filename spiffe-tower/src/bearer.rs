@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body;
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::verify::{self, JwtRules, VerifyJwtError};
+use spiffe_core::with_causes;
 use spiffe_core::{IdentitySource, VerifiedJwt};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -219,7 +220,7 @@ pub(crate) enum BearerError {
     Scheme,
     #[error("there is more than one header `authorization`")]
     Several,
-    #[error("{0}")]
+    #[error(transparent)]
     Token(#[from] VerifyJwtError),
     #[error("the header `authorization` is longer than {MAX_LEN} bytes")]
     TooLong,
@@ -234,9 +235,9 @@ impl BearerError {
         match self {
             // Whoever wrote the program is to know, not who calls.
             Self::Misplaced | Self::Token(VerifyJwtError::NoExpectedAudience) => {
-                error!(rpc, over, reason = %self, "a call was refused");
+                error!(rpc, over, reason = %with_causes(self), "a call was refused");
             }
-            _ => warn!(rpc, over, reason = %self, "a call was refused"),
+            _ => warn!(rpc, over, reason = %with_causes(self), "a call was refused"),
         }
         match self {
             Self::Missing => Refusal::no_token(),

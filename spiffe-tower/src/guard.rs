@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use spiffe_core::Peer;
 use spiffe_core::verify::PeerError;
+use spiffe_core::with_causes;
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{info, warn};
@@ -114,7 +115,7 @@ impl Guard {
                 ended: None,
             }),
             Err(why) => {
-                warn!(peer = %peer.id(), rpc = asked.path(), reason = %why, "a call was refused");
+                warn!(peer = %peer.id(), rpc = asked.path(), reason = %with_causes(&why), "a call was refused");
                 Err(Refusal::Ended(why))
             }
         }
@@ -124,7 +125,7 @@ impl Guard {
         let peer = &self.peer;
         let ended = self.ended.get_or_insert_with(|| Box::pin(peer.ended()));
         let why = ready!(ended.as_mut().poll(cx));
-        info!(peer = %self.peer.id(), rpc = self.asked.path(), reason = %why, "a call was ended");
+        info!(peer = %self.peer.id(), rpc = self.asked.path(), reason = %with_causes(&why), "a call was ended");
         let refusal = Refusal::Ended(why);
         refusal.count();
         Poll::Ready(refusal)

@@ -23,7 +23,7 @@ pub enum InjectError {
     // No source: that may have a gRPC status of the agent in it, and tonic would take it for one of
     // the server.
     #[cfg(feature = "jwt-client")]
-    #[error("there is no token to send: {0}")]
+    #[error("there is no token to send: {}", spiffe_core::with_causes(.0))]
     NoJwt(spiffe_core::source::JwtSourceError),
     /// There is no WIT-SVID to present, or it has ended.
     #[cfg(feature = "incubating-wit")]

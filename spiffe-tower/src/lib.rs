@@ -146,6 +146,8 @@ mod jwt_client;
 mod origin;
 mod peer;
 mod principal;
+#[cfg(doctest)]
+mod readme;
 mod refusal;
 mod request;
 #[cfg(any(feature = "incubating-wit", feature = "jwt-client"))]

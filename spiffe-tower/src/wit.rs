@@ -12,6 +12,7 @@ use spiffe_core::IdentitySource;
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::jwt::WitSvid;
 use spiffe_core::verify::{self, JwtRules, VerifiedWit, VerifyJwtError, VerifyProofError};
+use spiffe_core::with_causes;
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{error, warn};
@@ -138,9 +139,9 @@ where
                 match why {
                     // Whoever wrote the program is to know, not who calls.
                     WitError::Bearer(BearerError::Misplaced) => {
-                        error!(rpc, over, reason = %why, "a call was refused");
+                        error!(rpc, over, reason = %with_causes(&why), "a call was refused");
                     }
-                    _ => warn!(rpc, over, reason = %why, "a call was refused"),
+                    _ => warn!(rpc, over, reason = %with_causes(&why), "a call was refused"),
                 }
                 GuardedCall::refused(Refusal::Unauthenticated, &request)
             }
@@ -213,9 +214,9 @@ enum WitError {
     Header { header: HeaderName },
     #[error("the request did not come over a connection that is known to be secure")]
     PlainText,
-    #[error("{0}")]
+    #[error(transparent)]
     Proof(#[from] VerifyProofError),
-    #[error("{0}")]
+    #[error(transparent)]
     Token(#[from] VerifyJwtError),
 }
 

@@ -2,23 +2,31 @@
 
 use std::{fs, path::Path};
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "docs/authorizers.md",
     "docs/federation.md",
     "docs/jwt.md",
     "docs/rotation.md",
     "docs/rust-service.md",
+    "spiffe-core/README.md",
+    "spiffe-hyper/README.md",
+    "spiffe-tonic/README.md",
+    "spiffe-tower/README.md",
 ];
-const DOCUMENTED: [&str; 8] = [
+const DOCUMENTED: [&str; 12] = [
     "spiffe-core/src/authorizer/mod.rs",
     "spiffe-core/src/lib.rs",
     "spiffe-core/src/policy.rs",
+    "spiffe-core/src/readme.rs",
     "spiffe-core/src/source/mod.rs",
     "spiffe-hyper/src/lib.rs",
     "spiffe-hyper/src/federation/mod.rs",
+    "spiffe-hyper/src/readme.rs",
     "spiffe-tonic/src/lib.rs",
+    "spiffe-tonic/src/readme.rs",
     "spiffe-tower/src/lib.rs",
+    "spiffe-tower/src/readme.rs",
 ];
 
 /// A page on tests shows pieces of tests.

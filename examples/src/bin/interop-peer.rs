@@ -8,6 +8,7 @@ use spiffe_core::{
     IdentitySource, JwtSource, Peer, SourceExt, SpiffeId, TrustBundle, TrustDomain, X509Source,
     authorizer::exactly,
     tls::{Acceptor, Connector},
+    with_causes,
     x509::Certificate,
 };
 use spiffe_examples::Failed;
@@ -117,7 +118,7 @@ async fn serve(address: &str, client: SpiffeId) -> Result<(), Failed> {
             }
             Some(answered) = answers.join_next() => {
                 if let Ok(Err(why)) = answered {
-                    eprintln!("refused: {why}");
+                    eprintln!("refused: {}", with_causes(&why));
                 }
             }
         }

@@ -126,7 +126,7 @@ impl fmt::Debug for IdPattern {
 #[non_exhaustive]
 pub enum PatternError {
     /// Apart from its wildcards, the text is no SPIFFE ID.
-    #[error("the pattern is no SPIFFE ID with wildcards: {0}")]
+    #[error("the pattern is no SPIFFE ID with wildcards")]
     Id(#[from] IdError),
     /// A `**` with more behind it.
     #[error("the `**` at byte {at} is not the last segment")]

@@ -15,8 +15,8 @@ pub enum SourceError {
     /// No bundle came in time.
     #[error(
         "no trust bundle from {endpoint} within {waited:?}: check that the agent runs and listens \
-         there, and that it may serve bundles to this workload; {}",
-        last_error(source.as_deref())
+         there, and that it may serve bundles to this workload{}",
+        silence(source.as_deref())
     )]
     NoBundle {
         /// Where it was asked for.
@@ -29,8 +29,8 @@ pub enum SourceError {
     /// No identity came in time.
     #[error(
         "no identity from {endpoint} within {waited:?}: check that the agent runs and listens there, \
-         and that a registration entry matches this workload; {}",
-        last_error(source.as_deref())
+         and that a registration entry matches this workload{}",
+        silence(source.as_deref())
     )]
     NoIdentity {
         /// Where it was asked for.
@@ -54,7 +54,7 @@ pub enum SourceError {
         others: usize,
     },
     /// The Workload API does not understand the question, so it is not asked again.
-    #[error("{endpoint} serves no identities: check that an agent listens there; {source}")]
+    #[error("{endpoint} serves no identities: check that an agent listens there")]
     Refused {
         /// Where it was asked for.
         endpoint: Endpoint,
@@ -66,9 +66,10 @@ pub enum SourceError {
     Shutdown,
 }
 
-fn last_error(trouble: Option<&WorkloadApiError>) -> String {
-    trouble.map_or_else(
-        || "it has not answered".to_owned(),
-        |error| format!("the last error was: {error}"),
-    )
+/// What stands in place of a cause where nothing was heard.
+fn silence(heard: Option<&WorkloadApiError>) -> &'static str {
+    match heard {
+        Some(_) => "",
+        None => "; it has not answered",
+    }
 }

@@ -11,6 +11,7 @@ use tracing::error;
 
 use super::SourceError;
 use crate::telemetry;
+use crate::with_causes;
 use crate::workload_api::{
     Endpoint, Feed, News, Settings, WorkloadApiClient, WorkloadApiError, follow,
 };
@@ -104,7 +105,7 @@ impl Upkeep {
             };
             let error = follow(feed, client, settings, tell).await;
             telemetry::source_failed(F::LABEL, error.reason());
-            error!(endpoint = %place, what = F::WHAT, %error, "Workload API watch stopped for good");
+            error!(endpoint = %place, what = F::WHAT, error = %with_causes(&error), "Workload API watch stopped for good");
             teller.send_modify(|progress| {
                 progress.stopped = true;
                 progress.trouble = Some(Arc::new(error));

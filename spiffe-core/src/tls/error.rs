@@ -15,10 +15,10 @@ use crate::verify::{PeerError, VerifyError};
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The peer proved who it is, and may not proceed.
-    #[error("the peer is not authorized: {0}")]
+    #[error("the peer is not authorized")]
     Denied(#[from] Denied),
     /// The connection broke, the other side does not speak TLS 1.3, or it refused us.
-    #[error("the TLS handshake failed: {0}")]
+    #[error("the TLS handshake failed")]
     Failed(#[source] io::Error),
     /// The client presented no certificate.
     #[error("the client presented no certificate")]
@@ -27,7 +27,7 @@ pub enum HandshakeError {
     #[error("the TLS handshake took longer than {0:?}")]
     TimedOut(Duration),
     /// The peer did not prove who it is.
-    #[error("the peer is not verified: {0}")]
+    #[error("the peer is not verified")]
     Unverified(#[from] VerifyError),
 }
 

@@ -15,6 +15,7 @@ use super::HandshakeError;
 use super::standing::Court;
 use super::verdict;
 use crate::verify::Role;
+use crate::with_causes;
 
 pub(super) struct Judge {
     pub(super) court: Arc<Court>,
@@ -40,7 +41,7 @@ impl Judge {
         let told = verdict.as_ref().map(|_| ()).map_err(|e| e.alert());
         // Whoever waits for the handshake gets the reason and tells it; nobody else would.
         if let Err(Err(refused)) = verdict::note(verdict) {
-            tracing::info!(error = %refused, "peer refused");
+            tracing::info!(error = %with_causes(&refused), "peer refused");
         }
         told
     }

@@ -14,6 +14,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use crate::clock::Clock;
 use crate::snapshot::IdentitySnapshot;
 use crate::source::IdentitySource;
+use crate::with_causes;
 use crate::x509::X509Svid;
 
 pub(super) struct Presenter {
@@ -74,7 +75,7 @@ impl Presenter {
         match self.keys.load_private_key(PrivateKeyDer::Pkcs8(der)) {
             Ok(key) => Some(Arc::new(CertifiedKey::new(chain, key))),
             Err(error) => {
-                tracing::error!(spiffe_id = %svid.id(), %error, "own key is of no use for TLS");
+                tracing::error!(spiffe_id = %svid.id(), error = %with_causes(&error), "own key is of no use for TLS");
                 None
             }
         }

@@ -20,6 +20,7 @@ use crate::policy;
 use crate::source::IdentitySource;
 use crate::telemetry;
 use crate::verify::{self, Peer, PeerError, Role, x509_peer_with};
+use crate::with_causes;
 
 /// What becomes of a connection when trust or policy change while it lasts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -200,7 +201,7 @@ impl Standing {
             // Told once, however often it is asked.
             let end = self.ended.get_or_init(|| {
                 telemetry::judged_again(self.side, telemetry::REFUSED, why.reason());
-                tracing::info!(peer = %peer.id(), error = %why, "a connection outlived its peer's standing");
+                tracing::info!(peer = %peer.id(), error = %with_causes(&why), "a connection outlived its peer's standing");
                 why
             });
             self.turned_away.notify_waiters();

@@ -10,7 +10,7 @@ use crate::x509::X509Error;
 #[non_exhaustive]
 pub enum VerifyError {
     /// The path from leaf to authority breaks a rule of RFC 5280.
-    #[error("the certificate chain does not hold: {0}")]
+    #[error("the certificate chain does not hold")]
     Chain(#[source] webpki::Error),
     /// A certificate of the path has expired.
     #[error("a certificate of the chain has expired")]
@@ -27,7 +27,7 @@ pub enum VerifyError {
         role: Role,
     },
     /// The leaf is no X.509-SVID.
-    #[error("the peer's certificate is no X.509-SVID: {0}")]
+    #[error("the peer's certificate is no X.509-SVID")]
     Leaf(#[from] X509Error),
     /// A name of the chain lies outside of those that its issuer may vouch for (X509-SVID section
     /// 4.2), or a constraint cannot be judged: one on URIs in an intermediate, for example.
@@ -80,10 +80,10 @@ impl VerifyError {
 #[non_exhaustive]
 pub enum PeerError {
     /// It is who it says, and may not proceed any more.
-    #[error("the peer is not authorized any more: {0}")]
+    #[error("the peer is not authorized any more")]
     Denied(#[from] Denied),
     /// Its proof does not hold any more.
-    #[error("the peer is not verified any more: {0}")]
+    #[error("the peer is not verified any more")]
     Unverified(#[from] VerifyError),
 }
 

@@ -35,7 +35,7 @@ pub enum VerifyJwtError {
     #[error("the signature of the token was not made by an authority of its trust domain")]
     Signature,
     /// The text is no token of ours.
-    #[error("the token is malformed: {0}")]
+    #[error("the token is malformed")]
     Token(#[from] JwtError),
     /// None of the keys that were tried made the signature, and more fit the token than are tried.
     #[error(

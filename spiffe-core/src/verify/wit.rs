@@ -264,7 +264,7 @@ pub enum VerifyProofError {
     #[error("the proof was not signed with the key of the token")]
     Signature,
     /// The text is no proof token.
-    #[error("the proof is malformed: {0}")]
+    #[error("the proof is malformed")]
     Token(#[from] JwtError),
 }
 

@@ -14,6 +14,7 @@ use crate::bundle::BundleSet;
 #[cfg(feature = "incubating-wit")]
 use crate::proto::workload::WitBundlesRequest;
 use crate::proto::workload::{JwtBundlesRequest, X509BundlesRequest};
+use crate::with_causes;
 
 impl WorkloadApiClient {
     /// The bundles of this moment that X.509-SVIDs are verified with (SPIFFE Workload API section
@@ -145,7 +146,7 @@ impl BundleWatch {
         let message = message.map_err(refused)?;
         let decoded = decode::bundles(&message, self.read, &self.limits)?;
         for flaw in &decoded.flaws {
-            warn!(error = %flaw, "part of a Workload API message ignored");
+            warn!(error = %with_causes(flaw), "part of a Workload API message ignored");
         }
         Ok(decoded)
     }

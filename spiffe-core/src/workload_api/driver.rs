@@ -10,6 +10,7 @@ use super::session::{Action, Event, Session, State};
 use super::{Feed, Flaw, WhenDenied, WorkloadApiClient, WorkloadApiError};
 use crate::backoff::Backoff;
 use crate::clock::{self, Clock};
+use crate::with_causes;
 
 /// What a watch has to tell.
 pub(crate) enum News<T> {
@@ -129,7 +130,7 @@ impl<F: Feed, T: FnMut(News<F::State>) + Send> Driver<F, T> {
     }
 
     fn report(&mut self, error: WorkloadApiError) {
-        warn!(endpoint = %self.client.endpoint(), what = F::WHAT, %error, "Workload API failed, will try again");
+        warn!(endpoint = %self.client.endpoint(), what = F::WHAT, error = %with_causes(&error), "Workload API failed, will try again");
         (self.tell)(News::Trouble(error));
     }
 }

@@ -11,7 +11,7 @@ use crate::{IdError, SpiffeId, TrustDomain};
 #[non_exhaustive]
 pub enum Flaw {
     /// The bundle that came with an SVID is malformed.
-    #[error("the bundle of our own trust domain {trust_domain} is malformed: {source}")]
+    #[error("the bundle of our own trust domain {trust_domain} is malformed")]
     Bundle {
         /// Whose bundle it is.
         trust_domain: TrustDomain,
@@ -19,7 +19,7 @@ pub enum Flaw {
         source: X509Error,
     },
     /// A revocation list is malformed.
-    #[error("revocation list {index} is malformed: {source}")]
+    #[error("revocation list {index} is malformed")]
     Crl {
         /// Which one, counted from 0.
         index: usize,
@@ -30,7 +30,7 @@ pub enum Flaw {
     #[error("the token of {0} has expired")]
     Expired(SpiffeId),
     /// A federated bundle is malformed.
-    #[error("the federated bundle of {trust_domain} is malformed: {source}")]
+    #[error("the federated bundle of {trust_domain} is malformed")]
     FederatedBundle {
         /// Whose bundle it is.
         trust_domain: TrustDomain,
@@ -38,7 +38,7 @@ pub enum Flaw {
         source: X509Error,
     },
     /// A federated bundle names no trust domain.
-    #[error("a federated bundle names no trust domain: {0}")]
+    #[error("a federated bundle names no trust domain")]
     FederatedName(#[source] IdError),
     /// The SVID and what is said about it differ.
     #[error("the SVID is said to be {said} and is {found}")]
@@ -49,10 +49,10 @@ pub enum Flaw {
         found: SpiffeId,
     },
     /// The identity of an SVID is malformed.
-    #[error("the identity of an SVID is malformed: {0}")]
+    #[error("the identity of an SVID is malformed")]
     Id(#[source] IdError),
     /// The keys that a trust domain signs its tokens with are malformed.
-    #[error("the keys of {trust_domain} are malformed: {source}")]
+    #[error("the keys of {trust_domain} are malformed")]
     Keys {
         /// Whose keys they are.
         trust_domain: TrustDomain,
@@ -77,7 +77,7 @@ pub enum Flaw {
     #[error("{}: {}", .0, .0.flaw)]
     SkippedKey(#[source] Skipped),
     /// An SVID is malformed.
-    #[error("the SVID {id} is malformed: {source}")]
+    #[error("the SVID {id} is malformed")]
     Svid {
         /// The identity in the message.
         id: SpiffeId,
@@ -89,7 +89,7 @@ pub enum Flaw {
     #[error("the SVID {0} comes without the bundle of its trust domain")]
     SvidWithoutBundle(SpiffeId),
     /// A token is malformed.
-    #[error("the token of {id} is malformed: {source}")]
+    #[error("the token of {id} is malformed")]
     Token {
         /// The identity in the message.
         id: SpiffeId,
@@ -115,7 +115,7 @@ pub enum Flaw {
         limit: usize,
     },
     /// Peers would not believe the SVID.
-    #[error("the SVID {id} would not be believed: {source}")]
+    #[error("the SVID {id} would not be believed")]
     Unbelievable {
         /// The identity in the message.
         id: SpiffeId,

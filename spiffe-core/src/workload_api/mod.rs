@@ -102,7 +102,8 @@ pub enum WorkloadApiError {
     },
     /// The Workload API answered with an error.
     #[error("the Workload API answered {:?}: {}", .0.code(), .0.message())]
-    Refused(#[source] Box<tonic::Status>),
+    // Its words are told above, so it is no `source`.
+    Refused(Box<tonic::Status>),
     /// The Workload API does not answer.
     #[error("{endpoint} has not answered within {waited:?}")]
     Silent {
@@ -112,7 +113,7 @@ pub enum WorkloadApiError {
         waited: Duration,
     },
     /// Nobody listens there.
-    #[error("cannot connect to {endpoint}: {source}")]
+    #[error("cannot connect to {endpoint}")]
     Unreachable {
         /// Where.
         endpoint: Endpoint,
@@ -120,7 +121,7 @@ pub enum WorkloadApiError {
         source: io::Error,
     },
     /// The message was discarded as a whole, or no identity in it could be used.
-    #[error("the Workload API sent nothing that can be used: {0}")]
+    #[error("the Workload API sent nothing that can be used")]
     Unusable(#[from] Flaw),
 }
 

@@ -18,6 +18,7 @@ use crate::jwt::WitSvid;
 use crate::proto::workload::{JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest};
 #[cfg(feature = "incubating-wit")]
 use crate::proto::workload::{WitsvidRequest, WitsvidResponse};
+use crate::with_causes;
 
 impl WorkloadApiClient {
     /// A JWT-SVID for this audience: of this identity, or of the default one, which is the first
@@ -78,7 +79,7 @@ impl WorkloadApiClient {
     ) -> Result<Vec<JwtSvid>, WorkloadApiError> {
         let decoded = decode::jwt(message, wanted, self.clock().now(), self.limits())?;
         for flaw in &decoded.flaws {
-            warn!(error = %flaw, "part of a Workload API message ignored");
+            warn!(error = %with_causes(flaw), "part of a Workload API message ignored");
         }
         Ok(decoded.value)
     }
@@ -199,7 +200,7 @@ impl WitWatch {
         }
         let decoded = decoded?;
         for flaw in &decoded.flaws {
-            warn!(error = %flaw, "part of a Workload API message ignored");
+            warn!(error = %with_causes(flaw), "part of a Workload API message ignored");
         }
         Ok(decoded.value)
     }

@@ -15,6 +15,7 @@ use super::{Limits, WorkloadApiClient, WorkloadApiError};
 use crate::clock::Clock;
 use crate::proto::workload::{X509svidRequest, X509svidResponse};
 use crate::snapshot::IdentitySnapshot;
+use crate::with_causes;
 
 impl WorkloadApiClient {
     /// The identities and bundles of this moment.
@@ -98,7 +99,7 @@ impl X509Watch {
         }
         let decoded = decoded?;
         for flaw in &decoded.flaws {
-            warn!(error = %flaw, "part of a Workload API message ignored");
+            warn!(error = %with_causes(flaw), "part of a Workload API message ignored");
         }
         self.latest = decoded.value.clone();
         Ok(decoded)

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use spiffe_core::IdentitySource;
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::{self, SourceError, X509Source};
 use spiffe_core::testing::{FakeWorkloadApi, TestAuthority, message};
 use spiffe_core::verify::{Role, x509_peer};
 use spiffe_core::workload_api::WhenDenied;
+use spiffe_core::{IdentitySource, with_causes};
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt;
 use tonic::Code;
@@ -138,9 +138,9 @@ async fn what_cannot_get_better_is_not_tried_again() {
         let why = world.connect().await.unwrap_err();
         assert_eq!(started.elapsed(), Duration::ZERO, "{code:?}");
         assert_eq!(
-            why.to_string(),
+            with_causes(&why),
             format!(
-                "memory serves no identities: check that an agent listens there; the Workload API \
+                "memory serves no identities: check that an agent listens there: the Workload API \
                  answered {code:?}: as the test wants it"
             )
         );
@@ -232,7 +232,7 @@ async fn health_tells_age_end_error_and_generation() {
     sleep(Duration::from_secs(1)).await;
     let degraded = source.health();
     assert!(degraded.ready);
-    let error = degraded.last_error.unwrap().to_string();
+    let error = with_causes(&degraded.last_error.unwrap());
     assert!(
         error.contains("the SVID spiffe://a.test/web is malformed"),
         "{error}"

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 use spiffe_core::bundle::Loaded;
 use spiffe_core::clock::{Clock, SystemClock};
+use spiffe_core::with_causes;
 use spiffe_core::{BundleSet, TrustBundle};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -259,16 +260,16 @@ fn tell(relationship: &Relationship, held: Option<&Held>, fetched: &Result<Fetch
             };
             info!(%trust_domain, %url, endpoint, sequence, before, outcome, "bundle fetched");
             for skipped in &fetched.skipped {
-                warn!(%trust_domain, %skipped, why = %skipped.flaw, "a key of a bundle is of no use");
+                warn!(%trust_domain, skipped = %with_causes(skipped), "a key of a bundle is of no use");
             }
         }
         Err(error @ FetchError::Rollback { offered, .. }) => {
             let (sequence, outcome) = (Some(offered), "refused");
-            warn!(%trust_domain, %url, endpoint, sequence, before, outcome, %error, "bundle fetched");
+            warn!(%trust_domain, %url, endpoint, sequence, before, outcome, error = %with_causes(error), "bundle fetched");
         }
         Err(error) => {
             let (sequence, outcome) = (before, "failed");
-            warn!(%trust_domain, %url, endpoint, sequence, outcome, %error, "no bundle fetched");
+            warn!(%trust_domain, %url, endpoint, sequence, outcome, error = %with_causes(error), "no bundle fetched");
         }
     }
 }

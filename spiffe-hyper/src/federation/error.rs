@@ -15,16 +15,16 @@ use super::UrlError;
 #[non_exhaustive]
 pub enum FetchError {
     /// What came is no bundle.
-    #[error("the endpoint does not serve a bundle: {0}")]
+    #[error("the endpoint does not serve a bundle")]
     Document(#[from] DocumentError),
     /// The server did not prove that it has the ID of the endpoint.
-    #[error("no secure connection to the endpoint: {0}")]
+    #[error("no secure connection to the endpoint")]
     Handshake(#[from] HandshakeError),
     /// The server does not speak HTTP, or broke off.
-    #[error("the endpoint does not answer by HTTP: {0}")]
+    #[error("the endpoint does not answer by HTTP")]
     Http(#[from] hyper::Error),
     /// There are no web authorities to believe the server by.
-    #[error("there are no web authorities on this machine: {0}")]
+    #[error("there are no web authorities on this machine")]
     NoRoots(#[source] TlsError),
     /// There is no bundle to believe the server by (SPIFFE Federation section 5.2.2.2).
     #[error(
@@ -33,7 +33,7 @@ pub enum FetchError {
     )]
     NoTrust(SpiffeId),
     /// The server leads to what is no bundle endpoint.
-    #[error("the endpoint leads to where no endpoint may be: {0}")]
+    #[error("the endpoint leads to where no endpoint may be")]
     Redirect(#[source] UrlError),
     /// The server leads elsewhere and does not say where.
     #[error("the endpoint leads elsewhere and does not say where to")]
@@ -70,7 +70,7 @@ pub enum FetchError {
         limit: usize,
     },
     /// Nobody answers there.
-    #[error("cannot connect to {authority}: {source}")]
+    #[error("cannot connect to {authority}")]
     Unreachable {
         /// Where.
         authority: String,
@@ -78,11 +78,11 @@ pub enum FetchError {
         source: io::Error,
     },
     /// The server did not prove to the web's authorities that it is the host of the URL.
-    #[error("the endpoint is not the host of its URL, or does not speak TLS: {0}")]
+    #[error("the endpoint is not the host of its URL, or does not speak TLS")]
     Web(#[source] io::Error),
 }
 
 /// What the TLS library says, whose own types are no part of this interface.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TlsError(#[source] pub(super) rustls::Error);
+#[error(transparent)]
+pub struct TlsError(pub(super) rustls::Error);

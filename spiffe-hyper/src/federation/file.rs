@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     #[error("it is no regular file")]
     NotAFile,

@@ -192,7 +192,7 @@ impl Unanswered {
                 "this user may not use the socket".to_owned()
             }
             Self::Io(_, text) => text.clone(),
-            Self::Transport(error) => crate::domain::with_causes(error),
+            Self::Transport(error) => spiffe_core::with_causes(error),
         }
     }
 }

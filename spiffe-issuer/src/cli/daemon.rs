@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spiffe_core::clock::{Clock, SystemClock};
+use spiffe_core::with_causes;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::flags::{Flags, Refused};
 use super::tree::{Io, Outcome, Told};
 use crate::config::{self, Checked, Issues, Node, Value};
-use crate::domain::with_causes;
 use crate::runtime::telemetry::{Log, Telemetry};
 use crate::runtime::{Shutdown, TaskError, signals};
 

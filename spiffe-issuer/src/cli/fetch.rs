@@ -7,6 +7,7 @@ use std::time::Duration;
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use spiffe_core::proto::workload::{X509svidRequest, X509svidResponse};
+use spiffe_core::with_causes;
 use tokio::time::{Instant, timeout};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status, Streaming};
@@ -18,7 +19,6 @@ use super::rpc::RpcError;
 use super::svids::Identities;
 use super::text;
 use super::tree::{Io, Outcome};
-use crate::domain::with_causes;
 
 /// `api fetch`
 #[derive(Debug)]

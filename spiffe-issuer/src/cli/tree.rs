@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
+use spiffe_core::with_causes;
+
 use super::flags::{FlagError, Refused};
 use crate::config::suggest;
-use crate::domain::with_causes;
 
 /// What comes of a command. An error is printed once, by the program.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;

@@ -1,6 +1,5 @@
 //! What the issuer speaks of: selectors, registration entries, nodes, and why things fail.
 
-mod causes;
 mod entry;
 mod error;
 mod node;
@@ -8,7 +7,6 @@ mod query;
 mod selector;
 mod trust;
 
-pub use causes::with_causes;
 pub use entry::{Entry, EntryId, EntryIdError, Hint, NewEntry, Revision};
 pub use error::{Denial, Fault, Kind};
 pub use node::{AgentName, AgentNameError, AttestedNode, JoinToken, NodeSvid, Serial, TokenHash};

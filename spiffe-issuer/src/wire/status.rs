@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use prost::Message;
 use prost_types::Any;
+use spiffe_core::with_causes;
 use tonic::{Code, Status};
 use tonic_types::pb;
 use tracing::{error, info};
 
-use crate::domain::{Denial, Fault, Kind, with_causes};
+use crate::domain::{Denial, Fault, Kind};
 use crate::proto::types::{self, PermissionDeniedDetails, permission_denied_details::Reason};
 
 /// The status that a caller gets for a fault, which is logged here, once.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use spiffe_core::BundleSet;
 use spiffe_core::clock::SystemClock;
+use spiffe_core::with_causes;
 use spiffe_issuer::config::parse;
-use spiffe_issuer::domain::with_causes;
 use spiffe_issuer::proto::server::bundle::GetBundleRequest;
 use spiffe_issuer::proto::server::bundle::bundle_client::BundleClient;
 use spiffe_issuer::server::config::ServerConfig;

@@ -20,6 +20,7 @@ use std::{
 };
 
 use spiffe_core::clock::{Clock, SystemClock};
+use spiffe_core::with_causes;
 
 use file::{File, FileError};
 use forms::{FORMS, Form};
@@ -110,7 +111,7 @@ fn run_file(form: &Form, file: &File, now: SystemTime, found: &mut Found) -> Res
 /// Tells the verdicts and their number to who asked, and the faults beside them.
 fn report(found: &Found, out: &mut impl Write) -> io::Result<()> {
     for fault in &found.faults {
-        complain(&format!("check-vectors: {}", told(fault)));
+        complain(&format!("check-vectors: {}", with_causes(fault)));
     }
     for outcome in &found.outcomes {
         writeln!(out, "{outcome}")?;
@@ -133,17 +134,4 @@ fn report(found: &Found, out: &mut impl Write) -> io::Result<()> {
 /// Where not even this can be written, the exit code has to do.
 fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// An error and its causes on one line, as far as it does not name them itself.
-fn told(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |line, cause| {
-        let cause = cause.to_string();
-        if line.contains(&cause) {
-            line
-        } else {
-            format!("{line}: {cause}")
-        }
-    })
 }

@@ -187,7 +187,7 @@ fn faults(found: &Found, folder: &Path) -> Vec<String> {
     let folder = folder.display().to_string();
     let faults = found.faults.iter();
     faults
-        .map(|fault| told(fault).replace(&folder, "DIR"))
+        .map(|fault| with_causes(fault).replace(&folder, "DIR"))
         .collect()
 }
 

@@ -12,10 +12,12 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    pub(crate) fn of<T: fmt::Display, E: std::error::Error>(result: Result<T, E>) -> Self {
+    pub(crate) fn of<T: fmt::Display, E: std::error::Error + 'static>(
+        result: Result<T, E>,
+    ) -> Self {
         match result {
             Ok(value) => Self::Accept(Some(value.to_string())),
-            Err(error) => Self::Reject(Some(crate::told(&error))),
+            Err(error) => Self::Reject(Some(spiffe_core::with_causes(&error))),
         }
     }
 

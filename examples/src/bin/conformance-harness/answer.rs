@@ -5,6 +5,7 @@ use std::error::Error;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use spiffe_core::with_causes;
 
 /// What came of a request.
 pub(crate) enum Answer {
@@ -21,7 +22,7 @@ pub(crate) struct Failure(String);
 
 impl<E: Into<Box<dyn Error>>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(error.into().to_string())
+        Self(with_causes(&*error.into()))
     }
 }
 

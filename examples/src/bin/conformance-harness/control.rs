@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use spiffe_core::tls::{Connector, HandshakeError};
 use spiffe_core::workload_api::WorkloadApiClient;
-use spiffe_core::{JwtSource, SpiffeId};
+use spiffe_core::{JwtSource, SpiffeId, with_causes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -50,7 +50,7 @@ async fn validate(State(subject): State<Arc<Subject>>, body: Bytes) -> Result<An
             "spiffe_id": verified.id().as_str(),
             "claims": verified.claims(),
         })),
-        Err(why) => Answer::Rejected(why.to_string()),
+        Err(why) => Answer::Rejected(with_causes(&why)),
     })
 }
 
@@ -78,7 +78,7 @@ async fn dial(State(subject): State<Arc<Subject>>, body: Bytes) -> Result<Answer
     let mut stream = match subject.connector.connect(tcp).await {
         Ok(stream) => stream,
         Err(why @ (HandshakeError::Denied(_) | HandshakeError::Unverified(_))) => {
-            return Ok(Answer::Rejected(why.to_string()));
+            return Ok(Answer::Rejected(with_causes(&why)));
         }
         Err(other) => return Err(other.into()),
     };

@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use spiffe_core::with_causes;
+
 /// The account of one run. Colours are for terminals.
 pub(crate) struct Account {
     begun: Instant,
@@ -49,13 +51,8 @@ impl Account {
         ));
     }
 
-    pub(crate) fn failed(&self, trouble: &dyn Error) {
-        let mut told = trouble.to_string();
-        let mut cause = trouble.source();
-        while let Some(error) = cause {
-            told += &format!(": {error}");
-            cause = error.source();
-        }
+    pub(crate) fn failed(&self, trouble: &(dyn Error + 'static)) {
+        let told = with_causes(trouble);
         line("");
         let at = match self.steps.get() {
             0 => "before the first step".to_owned(),

@@ -14,7 +14,7 @@ use crate::x509::X509Error;
 #[non_exhaustive]
 pub enum FileError {
     /// The bundle is malformed.
-    #[error("the bundle {} is malformed: {source}", path.display())]
+    #[error("the bundle {} is malformed", path.display())]
     Bundle {
         /// The file.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum FileError {
         source: X509Error,
     },
     /// The bundle map is malformed.
-    #[error("the bundle map {} is malformed: {source}", path.display())]
+    #[error("the bundle map {} is malformed", path.display())]
     BundleMap {
         /// The file.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum FileError {
         path: PathBuf,
     },
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum FileError {
         source: Arc<io::Error>,
     },
     /// Certificate and key are no SVID. They may be of two moments, and then that passes.
-    #[error("{} is no SVID with its key: {source}", path.display())]
+    #[error("{} is no SVID with its key", path.display())]
     Svid {
         /// The file of the certificates.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum FileError {
         limit: u64,
     },
     /// Peers would not believe the SVID.
-    #[error("the SVID {id} in {} would not be believed: {source}", directory.display())]
+    #[error("the SVID {id} in {} would not be believed", directory.display())]
     Unbelievable {
         /// Where the files are.
         directory: PathBuf,

@@ -22,6 +22,7 @@ use crate::TrustDomain;
 use crate::clock::{Clock, SystemClock};
 use crate::snapshot::IdentitySnapshot;
 use crate::telemetry;
+use crate::with_causes;
 
 /// An identity and its bundle from files, always the latest: for where a sidecar such as
 /// spiffe-helper has the Workload API, and the program sees a directory.
@@ -246,7 +247,7 @@ async fn look(
         unsettled = flaw.is_some();
         if let Some(error) = flaw.as_ref().filter(|_| new) {
             telemetry::source_failed(LABEL, "unusable");
-            warn!(%error, "files are no good, what was there before stays");
+            warn!(error = %with_causes(error), "files are no good, what was there before stays");
         }
         teller.send_replace(flaw);
     }

@@ -15,6 +15,7 @@ use crate::TrustDomain;
 use crate::bundle::{BundleSet, TrustBundle};
 use crate::snapshot::IdentitySnapshot;
 use crate::verify::own_svid;
+use crate::with_causes;
 use crate::x509::X509Svid;
 
 /// Where everything is.
@@ -210,7 +211,7 @@ impl Layout {
                     source,
                 })?;
                 for skipped in &map.skipped {
-                    tracing::warn!(error = %skipped, flaw = %skipped.flaw, "part of a bundle map ignored");
+                    tracing::warn!(error = %with_causes(skipped), "part of a bundle map ignored");
                 }
                 Ok(Some(map.value))
             }

@@ -22,6 +22,7 @@ use crate::jwt::JwtSvid;
 use crate::snapshot::IdentitySnapshot;
 use crate::telemetry;
 use crate::verify::{self, JwtRules, VerifiedJwt, VerifyJwtError};
+use crate::with_causes;
 use crate::workload_api::{Feed, JwtBundles, WhenDenied, WorkloadApiClient, WorkloadApiError};
 
 /// JWT-SVIDs from the Workload API, and the bundles to verify those of others with.
@@ -58,7 +59,7 @@ pub type JwtSourceBuilder = SourceBuilder<JwtSource>;
 #[non_exhaustive]
 pub enum JwtSourceError {
     /// The Workload API gave none.
-    #[error("no JWT-SVID: {0}")]
+    #[error("no JWT-SVID")]
     Fetch(#[source] Arc<WorkloadApiError>),
     /// No audience was named, or one with an empty name.
     #[error("a token needs an audience: name at least one, and none with an empty name")]
@@ -242,7 +243,7 @@ impl Fetch {
             }
             Err(error) => {
                 telemetry::token_fetched(telemetry::FAILED);
-                warn!(endpoint = %self.client.endpoint(), %error, "no JWT-SVID");
+                warn!(endpoint = %self.client.endpoint(), error = %with_causes(error), "no JWT-SVID");
                 is_denied(error) && self.when_denied == WhenDenied::Withdraw
             }
         };

@@ -21,6 +21,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use spiffe_core::clock::{Clock, SystemClock};
+use spiffe_core::with_causes;
 use spiffe_core::{IdentitySource, TrustBundle, TrustDomain};
 use tower_service::Service;
 use tracing::{error, warn};
@@ -212,7 +213,7 @@ impl BundleEndpoint {
                 Ok(next) => *last = Some(next),
                 Err(error) => {
                     if !mem::replace(trouble_told, true) {
-                        error!(%error, "the bundle cannot be published");
+                        error!(error = %with_causes(&error), "the bundle cannot be published");
                     }
                     let why = "the bundle cannot be published";
                     return told(StatusCode::INTERNAL_SERVER_ERROR, why);

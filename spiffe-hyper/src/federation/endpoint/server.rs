@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use spiffe_core::with_causes;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -150,7 +151,7 @@ async fn serve_one<IO: Transport>(
         }
     };
     if let Err(error) = served {
-        debug!(%error, "a connection broke");
+        debug!(error = %with_causes(&*error), "a connection broke");
     }
 }
 

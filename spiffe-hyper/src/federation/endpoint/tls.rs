@@ -10,6 +10,7 @@ use rustls::version::{TLS12, TLS13};
 use spiffe_core::IdentitySource;
 use spiffe_core::authorizer::anyone;
 use spiffe_core::tls::{Acceptor, Arrival, ServerTls};
+use spiffe_core::with_causes;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::info;
@@ -114,8 +115,8 @@ impl EndpointTls {
     /// Does one handshake, and tells why where it fails.
     pub(super) async fn accept<IO: Transport>(self, io: IO) -> Option<Box<TlsStream<IO>>> {
         let from = io.remote_addr();
-        let refused = |why: &dyn std::fmt::Display| {
-            info!(?from, error = %why, "no handshake at the bundle endpoint");
+        let refused = |why: &(dyn std::error::Error + 'static)| {
+            info!(?from, error = %with_causes(why), "no handshake at the bundle endpoint");
         };
         match self.0 {
             Kind::Spiffe(acceptor) => match acceptor.accept_any(io).await {

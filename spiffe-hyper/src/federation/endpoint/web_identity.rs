@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use spiffe_core::clock::{Clock, SystemClock};
+use spiffe_core::with_causes;
 use spiffe_core::x509::Certificate;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -78,7 +79,7 @@ impl WebIdentity {
             if let Err(error) = &taken
                 && !is_told
             {
-                warn!(%error, "certificate and key are no good, what was there before stays");
+                warn!(error = %with_causes(error), "certificate and key are no good, what was there before stays");
             }
             is_told = taken.is_err();
         }

@@ -25,7 +25,7 @@ pub enum FederationError {
         source: io::Error,
     },
     /// The fetch that was asked for failed.
-    #[error("no bundle fetched: {0}")]
+    #[error("no bundle fetched")]
     Fetch(#[source] Arc<FetchError>),
     /// The first bundle of an endpoint that serves itself is not told (SPIFFE Federation section
     /// 5.2.2.2).

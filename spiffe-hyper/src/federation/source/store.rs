@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use spiffe_core::with_causes;
 use spiffe_core::{TrustBundle, TrustDomain};
 use tracing::warn;
 
@@ -36,14 +37,14 @@ impl Store {
             Ok(text) => text,
             Err(Unread::Io(error)) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                warn!(path = %path.display(), %error, "a stored bundle cannot be read");
+                warn!(path = %path.display(), error = %with_causes(&error), "a stored bundle cannot be read");
                 return None;
             }
         };
         match TrustBundle::from_document(trust_domain.clone(), &text) {
             Ok(loaded) => Some(loaded.value),
             Err(error) => {
-                warn!(path = %path.display(), %error, "a stored bundle is of no use");
+                warn!(path = %path.display(), error = %with_causes(&error), "a stored bundle is of no use");
                 None
             }
         }
@@ -62,7 +63,7 @@ impl Store {
             None => remove(&path),
         };
         settled.inspect_err(|error| {
-            warn!(path = %path.display(), %error, "a bundle cannot be stored");
+            warn!(path = %path.display(), error = %with_causes(error), "a bundle cannot be stored");
         })
     }
 

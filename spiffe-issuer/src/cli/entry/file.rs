@@ -152,8 +152,9 @@ pub(super) enum FileError {
 
 #[cfg(test)]
 mod tests {
+    use spiffe_core::with_causes;
+
     use super::*;
-    use crate::domain::with_causes;
 
     fn from(json: &str) -> Result<Vec<types::Entry>, String> {
         entries("-", &mut json.as_bytes()).map_err(|error| with_causes(&error))

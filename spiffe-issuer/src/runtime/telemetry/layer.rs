@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use spiffe_core::clock::Clock;
+use spiffe_core::with_causes;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
@@ -16,7 +17,6 @@ use tracing_subscriber::registry::{LookupSpan, Scope};
 use super::format::Line;
 use super::output::Output;
 use super::{Format, Level};
-use crate::domain::with_causes;
 
 /// Writes a line for every event. The fields of the spans around an event are its own, as with
 /// logrus a logger hands its fields down; the inner ones count more.
