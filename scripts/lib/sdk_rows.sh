@@ -27,6 +27,42 @@ row_sdk_spire() {
   connections_hold
 }
 
+# On the admin socket of SPIRE's agent, for a workload of certain selectors and for a process. Who is no
+# delegate of the agent gets nothing there.
+row_sdk_delegated() {
+  local admin=$dir/admin.sock sleeper
+  # SPIRE wants the workloads' socket in a folder of its own then.
+  mkdir -p "$dir/workloads"
+  agent_socket=$dir/workloads/agent.sock
+  agent_extra="admin_socket_path = \"$admin\"
+	  authorized_delegates = [\"spiffe://$trust_domain/$(basename "$our_peer")\"]"
+  start_server "$spire_server"
+  enter "$spire_server" "$our_peer"
+  create_entry "$spire_server" /elsewhere unix:uid:54321 -x509SVIDTTL "$svid_ttl"
+  create_entry "$spire_server" /sleeper "unix:path:$(realpath "$(command -v sleep)")" \
+    -x509SVIDTTL "$svid_ttl"
+  start_agent "$spire_agent" "$spire_server"
+  speaks_for elsewhere "$admin" unix:uid:54321 unix:gid:1
+  sleep 200 &
+  sleeper=$!
+  speaks_for sleeper "$admin" "pid:$sleeper"
+  kill "$sleeper"
+  refuse 'SPIRE names a workload that it does not know' \
+    "$our_peer" delegated "$admin" here unix:uid:65432
+  cp "$our_peer" "$dir/stranger"
+  refuse 'SPIRE lets a stranger speak for others' \
+    "$dir/stranger" delegated "$admin" here unix:uid:54321
+}
+
+# speaks_for NAME ADMIN-SOCKET WORKLOAD...: gets its tokens and its certificate, and sees that renewed.
+speaks_for() {
+  local id=spiffe://$trust_domain/$1
+  timeout 90 "$our_peer" delegated "$2" here "${@:3}" >"$dir/spoken.log" 2>&1 </dev/null ||
+    fail "nobody speaks for $1: $(cat "$dir/spoken.log")"
+  [ "$(cat "$dir/spoken.log")" = "a token of $id"$'\n'"$id" ] ||
+    fail "something else is told of $1: $(cat "$dir/spoken.log")"
+}
+
 # Two trust domains. SPIRE's server publishes for the one; our SDK, with an identity of SPIRE's agent, for
 # the other. Each takes over what the other adds.
 row_sdk_federation() {

@@ -124,6 +124,7 @@ start_agent() {
 	  socket_path = "$agent_socket"
 	  trust_bundle_path = "$dir/bundle.pem"
 	  trust_domain = "$trust_domain"
+	  ${agent_extra:-}
 	}
 	plugins {
 	  KeyManager "memory" {

@@ -7,7 +7,11 @@ use std::{collections::HashSet, fs, future, io, sync::Arc, time::Duration};
 use spiffe_core::{
     IdentitySource, JwtSource, Peer, SourceExt, SpiffeId, TrustBundle, TrustDomain, X509Source,
     authorizer::exactly,
+    clock::{Clock, SystemClock},
+    delegated::{DelegatedIdentityClient, Workload},
     tls::{Acceptor, Connector},
+    verify::{self, JwtRules},
+    workload_api::Endpoint,
     with_causes,
     x509::Certificate,
 };
@@ -24,8 +28,10 @@ use tokio::{
 
 const USAGE: &str = "usage: interop-peer (who | serve ADDRESS CLIENT-ID | call ADDRESS SERVER-ID RENEWALS \
                      | jwt-mint AUDIENCE | jwt-check AUDIENCE TOKEN \
-                     | federate ADDRESS TRUST-DOMAIN URL ENDPOINT-ID BUNDLE)";
+                     | federate ADDRESS TRUST-DOMAIN URL ENDPOINT-ID BUNDLE \
+                     | delegated ADMIN-SOCKET AUDIENCE (pid:NUMBER | SELECTOR...))";
 const PACE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(20);
 const HELLO: &[u8] = b"hello\n";
 
 #[tokio::main]
@@ -59,7 +65,56 @@ async fn main() -> Result<(), Failed> {
             let partner = Relationship::https_spiffe(domain, url.parse()?, id.parse()?);
             federate(address, partner.bootstrap(first)?).await
         }
+        ["delegated", socket, audience, of @ ..] => {
+            let admin = DelegatedIdentityClient::new(Endpoint::unix(*socket)?);
+            speak_for(&admin, audience, &workload(of)?).await
+        }
         _ => Err(USAGE.into()),
+    }
+}
+
+fn workload(named: &[&str]) -> Result<Workload, Failed> {
+    if let [process] = named
+        && let Some(pid) = process.strip_prefix("pid:")
+    {
+        return Ok(Workload::process(pid.parse()?)?);
+    }
+    let selectors: Result<Vec<_>, _> = named.iter().map(|text| text.parse()).collect();
+    Ok(Workload::selectors(selectors?)?)
+}
+
+/// Tells whom the workload is, once its certificate was renewed and its tokens proved to be good.
+async fn speak_for(
+    admin: &DelegatedIdentityClient,
+    audience: &str,
+    of: &Workload,
+) -> Result<(), Failed> {
+    // The agent may have to hear of the entries first.
+    let waiting = admin.x509_source(of.clone()).initial_timeout(PATIENCE);
+    let source = waiting.connect().await?;
+    let known = admin.fetch_x509_bundles().await?;
+    let mut changes = source.subscribe();
+    let first = source.snapshot();
+    let first = first.svid().ok_or("the identity was withdrawn")?;
+    let domain = first.id().trust_domain();
+    if known.get(&domain) != source.snapshot().bundles().get(&domain) {
+        return Err("the bundle is another one than that of the trust domain".into());
+    }
+    let keys = admin.fetch_jwt_bundles().await?;
+    for token in admin.fetch_jwt_svids(of, [audience]).await? {
+        let now = SystemClock.now();
+        let rules = JwtRules::default();
+        let proven = verify::jwt(token.token(), &keys, &[audience], now, &rules)?;
+        println!("a token of {}", proven.id());
+    }
+    loop {
+        changes.changed().await?;
+        let snapshot = source.snapshot();
+        let svid = snapshot.svid().ok_or("the identity was withdrawn")?;
+        if svid.leaf() != first.leaf() {
+            println!("{}", svid.id());
+            return Ok(());
+        }
     }
 }
 
