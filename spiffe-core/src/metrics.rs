@@ -25,7 +25,7 @@ pub const CONNECTIONS_CLOSED: &str = "spiffe_connections_closed_total";
 /// `reason`.
 pub const REJUDGEMENTS: &str = "spiffe_rejudgements_total";
 /// What came to a source and changed something. Label: `source` (`x509`, `x509_bundles`,
-/// `jwt_bundles`, `files`).
+/// `jwt_bundles`, `files`, and those of who speaks for others).
 pub const SOURCE_UPDATES: &str = "spiffe_source_updates_total";
 /// What went wrong with a source. Labels: `source`, `reason`.
 pub const SOURCE_FAILURES: &str = "spiffe_source_failures_total";

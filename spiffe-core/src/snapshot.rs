@@ -33,6 +33,12 @@ impl IdentitySnapshot {
         Self { crls, ..self }
     }
 
+    /// The snapshot with these bundles instead of its own.
+    #[must_use]
+    pub fn with_bundles(self, bundles: BundleSet) -> Self {
+        Self { bundles, ..self }
+    }
+
     /// The snapshot with only those of its SVIDs that are meant, in their order.
     #[must_use]
     pub fn with_only(mut self, meant: impl Fn(&X509Svid) -> bool) -> Self {

@@ -8,11 +8,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use spiffe_core::authorizer::anyone;
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::{FileError, FileSource, FileSourceBuilder};
 use spiffe_core::testing::{TestAuthority, TestClock};
-use spiffe_core::{BundleSet, IdentitySource, TrustBundle, X509Svid, with_causes};
+use spiffe_core::{BundleSet, IdentitySource, SourceExt, TrustBundle, X509Svid, with_causes};
 use tempfile::TempDir;
+use tokio::io::duplex;
 use tokio::time::{Instant, sleep};
 
 const LOOK: Duration = Duration::from_secs(7);
@@ -144,6 +146,37 @@ async fn files_of_two_moments_are_not_taken_for_one() {
     sleep(LOOK).await;
     assert!(shows(&source, &renewed));
     assert!(source.last_error().is_none());
+}
+
+/// PyPI's spiffe-tls puts the new certificate beside the old key for a moment.
+#[tokio::test(start_paused = true)]
+async fn key_and_certificate_that_are_swapped_in_two_steps_are_shown_in_one() {
+    for key_first in [true, false] {
+        let (world, source, old) = World::opened();
+        let source = Arc::new(source);
+        let client = world.authority.source("/client");
+        let acceptor = source.server(anyone()).acceptor();
+        let connector = client.client(anyone()).connector();
+        let presented = async || {
+            let (near, far) = duplex(64 * 1024);
+            let (ours, theirs) = tokio::join!(acceptor.accept(near), connector.connect(far));
+            ours.unwrap();
+            theirs.unwrap().peer().certificates()[0].clone()
+        };
+        let renewed = world.authority.svid("/web");
+        let key = ("svid_key.pem", renewed.key().to_pem().to_string());
+        let certificate = ("svid.pem", chain(&renewed));
+        let (first, second) = match key_first {
+            true => (key, certificate),
+            false => (certificate, key),
+        };
+        world.put(first.0, first.1);
+        sleep(LOOK).await;
+        assert_eq!(presented().await, *old.leaf().der(), "half of it is there");
+        world.put(second.0, second.1);
+        sleep(LOOK).await;
+        assert_eq!(presented().await, *renewed.leaf().der());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,33 @@ const CHOICES: &[(&str, bool)] = &[
     ("dup-sub-claim", false),
 ];
 
+/// rust-spiffe told its users of no leeway, and gave a minute.
+#[test]
+fn the_leeway_is_the_one_that_is_documented() {
+    let rules = JwtRules::default();
+    let documented = Duration::from_secs(30);
+    assert_eq!((rules.leeway(), JwtRules::LEEWAY), (documented, documented));
+    let ca = TestAuthority::new("a.test");
+    let bundles = BundleSet::from(ca.bundle());
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let now = UNIX_EPOCH + Duration::from_secs(seconds);
+    for (claim, value, good) in [
+        ("exp", seconds - 29, true),
+        ("exp", seconds - 30, false),
+        ("exp", seconds - 60, false),
+        ("nbf", seconds + 30, true),
+        ("nbf", seconds + 31, false),
+        ("nbf", seconds + 60, false),
+    ] {
+        let token = ca.jwt_draft("/web", &["db"]).claim(claim, value).token();
+        let judged = jwt(&token, &bundles, &["db"], now, &rules);
+        assert_eq!(judged.is_ok(), good, "{claim} {value}: {judged:?}");
+    }
+}
+
 // conformance: JWT-1+ JWT-1- JWT-3+ JWT-4+ JWT-4- JWT-5+ JWT-5- JWT-6+ JWT-6- JWT-7+ JWT-7- JWT-8+
 // conformance: JWT-8- JWT-10+ JWT-10- JWT-12+ JWT-12- JWT-13+ JWT-13- JWT-14+ JWT-14- JWT-19+
 // conformance: JWT-19- JWT-20+ JWT-20- JWT-21+ JWT-21- TB-23+ TB-23- WIT-33- ID-20+ ID-21+ ID-22-

@@ -11,8 +11,8 @@ use spiffe_core::{
     delegated::{DelegatedIdentityClient, Workload},
     tls::{Acceptor, Connector},
     verify::{self, JwtRules},
-    workload_api::Endpoint,
     with_causes,
+    workload_api::Endpoint,
     x509::Certificate,
 };
 use spiffe_examples::Failed;

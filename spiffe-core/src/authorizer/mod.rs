@@ -157,11 +157,15 @@ pub fn one_of(ids: impl IntoIterator<Item = SpiffeId>) -> impl Authorizer {
 
 /// Lets this ID pass, and all below it by whole segments: `spiffe://td/web` has
 /// `spiffe://td/web/1` below it, and not `spiffe://td/web-1`.
+///
+/// Below a bare trust domain it lets all pass but the [reserved](SpiffeId::is_reserved) ones, SPIRE's
+/// servers and agents: below `spiffe://td/spire` they pass, and by [`member_of`].
 pub fn prefix(id: SpiffeId) -> impl Authorizer {
     Who::Within(id)
 }
 
-/// Lets all IDs pass that the pattern matches.
+/// Lets all IDs pass that the pattern matches. No wildcard matches SPIRE's servers and agents, see
+/// [`IdPattern`].
 pub fn pattern(pattern: IdPattern) -> impl Authorizer {
     Who::Matching(pattern)
 }

@@ -10,6 +10,61 @@ const WEB: SpiffeId = spiffe_id!("spiffe://a.test/web");
 const OPS: SpiffeId = spiffe_id!("spiffe://a.test/ops");
 
 #[test]
+fn reserved_paths() {
+    const AGENT: SpiffeId = spiffe_id!("spiffe://a.test/spire/agent/join_token/abc");
+    const SERVER: SpiffeId = spiffe_id!("spiffe://a.test/spire/server");
+    const LIKE_IT: SpiffeId = spiffe_id!("spiffe://a.test/spire-like/server");
+    let by_pattern =
+        |text: &str| -> Box<dyn Authorizer> { Box::new(pattern(text.parse().unwrap())) };
+    let whole = || prefix(spiffe_id!("spiffe://a.test"));
+    // Which of agent, server and a workload with a like name pass.
+    for (name, allow, passing) in [
+        (
+            "/**",
+            by_pattern("spiffe://a.test/**"),
+            [false, false, true],
+        ),
+        (
+            "/*/**",
+            by_pattern("spiffe://a.test/*/**"),
+            [false, false, true],
+        ),
+        (
+            "/*/server",
+            by_pattern("spiffe://a.test/*/server"),
+            [false, false, true],
+        ),
+        (
+            "/spire/**",
+            by_pattern("spiffe://a.test/spire/**"),
+            [true, true, false],
+        ),
+        (
+            "/spire/server",
+            by_pattern("spiffe://a.test/spire/server"),
+            [false, true, false],
+        ),
+        ("all below", Box::new(whole()), [false, false, true]),
+        (
+            "below /spire",
+            Box::new(prefix(spiffe_id!("spiffe://a.test/spire"))),
+            [true, true, false],
+        ),
+        ("one", Box::new(exactly(AGENT)), [true, false, false]),
+        (
+            "members",
+            Box::new(member_of(AGENT.trust_domain())),
+            [true, true, true],
+        ),
+    ] {
+        let passes = [AGENT, SERVER, LIKE_IT].map(|id| allow.authorize_id(&id).unwrap().is_ok());
+        assert_eq!(passes, passing, "{name}");
+    }
+    assert!(AGENT.is_reserved() && !LIKE_IT.is_reserved());
+    assert!(!SpiffeId::from(&AGENT.trust_domain()).is_reserved());
+}
+
+#[test]
 fn each_policy_lets_pass_whom_it_names_and_says_why_not_the_others() {
     let a = || member_of(trust_domain!("a.test"));
     let b = || member_of(trust_domain!("b.test"));

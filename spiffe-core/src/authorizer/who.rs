@@ -24,6 +24,8 @@ impl Who {
             Self::MemberOf(trust_domain) => id.is_member_of(trust_domain),
             Self::One(only) => only == id,
             Self::OneOf(ids) => ids.contains(id),
+            // A whole trust domain was named, and not what SPIRE keeps for itself in it.
+            Self::Within(prefix) if prefix.path().is_empty() && id.is_reserved() => false,
             Self::Within(prefix) => id.starts_with(prefix),
         }
     }

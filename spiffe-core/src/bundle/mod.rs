@@ -5,7 +5,7 @@ mod entry;
 mod error;
 mod map;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub use error::{BundleMapError, DocumentError, KeyFlaw, Skipped, WriteError};
 
 use crate::TrustDomain;
 use crate::jwt::Jwk;
-use crate::x509::{Certificate, X509Error};
+use crate::x509::{Certificate, KeyId, X509Error};
 
 /// The authorities of one trust domain (SPIFFE Trust Domain and Bundle section 3). Immutable, cheap
 /// to clone.
@@ -157,34 +157,68 @@ impl TrustBundle {
 
 /// Bundles by trust domain. Immutable: a change makes a new set, and the old one stays as it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BundleSet(Arc<BTreeMap<TrustDomain, TrustBundle>>);
+pub struct BundleSet {
+    bundles: Arc<BTreeMap<TrustDomain, TrustBundle>>,
+    distrusted: Arc<BTreeSet<KeyId>>,
+}
 
 impl BundleSet {
     /// The bundle of `trust_domain`.
     #[must_use]
     pub fn get(&self, trust_domain: &TrustDomain) -> Option<&TrustBundle> {
-        self.0.get(trust_domain)
+        self.bundles.get(trust_domain)
     }
 
     /// The set with `bundle` in place of any other of its trust domain.
     #[must_use]
     pub fn with(&self, bundle: TrustBundle) -> Self {
-        let mut bundles = BTreeMap::clone(&self.0);
+        let mut bundles = BTreeMap::clone(&self.bundles);
         bundles.insert(bundle.trust_domain.clone(), bundle);
-        Self(Arc::new(bundles))
+        self.of(bundles)
     }
 
     /// The set without the bundle of `trust_domain`.
     #[must_use]
     pub fn without(&self, trust_domain: &TrustDomain) -> Self {
-        let mut bundles = BTreeMap::clone(&self.0);
+        let mut bundles = BTreeMap::clone(&self.bundles);
         bundles.remove(trust_domain);
-        Self(Arc::new(bundles))
+        self.of(bundles)
+    }
+
+    fn of(&self, bundles: BTreeMap<TrustDomain, TrustBundle>) -> Self {
+        Self {
+            bundles: Arc::new(bundles),
+            distrusted: Arc::clone(&self.distrusted),
+        }
+    }
+
+    /// The set that distrusts the authorities with these keys, and no others. No chain is believed in
+    /// which one of them has signed anything, or is the key of any certificate: also that of an
+    /// intermediate which peers send along, and which no bundle names.
+    ///
+    /// For a key that was stolen, or that SPIRE calls tainted, while what it signed is replaced: the
+    /// Workload API does not tell which ones are.
+    #[must_use]
+    pub fn distrusting(&self, authorities: impl IntoIterator<Item = KeyId>) -> Self {
+        Self {
+            bundles: Arc::clone(&self.bundles),
+            distrusted: Arc::new(authorities.into_iter().collect()),
+        }
+    }
+
+    /// The keys of the authorities that are distrusted.
+    pub fn distrusted(&self) -> impl Iterator<Item = &KeyId> {
+        self.distrusted.iter()
+    }
+
+    /// The key for which this certificate is not to be believed.
+    pub(crate) fn distrusts(&self, certificate: &Certificate) -> Option<&KeyId> {
+        self.distrusted().find(|key| key.is_of(certificate))
     }
 
     /// All bundles, in the order of their trust domains.
     pub fn iter(&self) -> impl Iterator<Item = &TrustBundle> {
-        self.0.values()
+        self.bundles.values()
     }
 }
 
@@ -199,6 +233,6 @@ impl FromIterator<TrustBundle> for BundleSet {
         let by_domain = bundles
             .into_iter()
             .map(|bundle| (bundle.trust_domain.clone(), bundle));
-        Self(Arc::new(by_domain.collect()))
+        Self::default().of(by_domain.collect())
     }
 }

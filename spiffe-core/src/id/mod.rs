@@ -112,6 +112,13 @@ impl SpiffeId {
         self.path().split('/').skip(1)
     }
 
+    /// Whether it lies in the namespace that SPIRE keeps for itself: `/spire`, and what is below it. No
+    /// wildcard of an [`IdPattern`] stands for that.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.segments().next() == Some(RESERVED)
+    }
+
     /// Whether this ID belongs to `trust_domain`.
     #[must_use]
     pub fn is_member_of(&self, trust_domain: &TrustDomain) -> bool {
@@ -295,6 +302,8 @@ const fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 const SCHEME: &str = "spiffe://";
+/// The first segment of what SPIRE keeps for itself.
+const RESERVED: &str = "spire";
 
 #[cfg(test)]
 mod tests {

@@ -5,13 +5,17 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use super::{IdError, SpiffeId, TrustDomain};
+use super::{IdError, RESERVED, SpiffeId, TrustDomain};
 
 /// A pattern of SPIFFE IDs, e.g. `spiffe://example.org/ns/*/sa/**`.
 ///
 /// A `*` stands for exactly one segment, a `**` at the end for one or more. All else stands for
 /// itself, and the trust domain always does. There is no wildcard for a part of a segment, so that
 /// nobody gets in by a name that only begins like another.
+///
+/// No wildcard stands for the first segment `spire`, below which SPIRE names its servers and agents:
+/// who lets workloads in by a pattern does not mean those. One that names the segment has them, as
+/// `spiffe://example.org/spire/agent/**`.
 ///
 /// ```
 /// use spiffe_core::{IdPattern, spiffe_id};
@@ -46,12 +50,18 @@ impl IdPattern {
     #[must_use]
     pub fn matches(&self, id: &SpiffeId) -> bool {
         let mut found = id.segments();
-        id.is_member_of(&self.trust_domain)
+        let reserved = id.is_reserved() && !self.names_reserved();
+        !reserved
+            && id.is_member_of(&self.trust_domain)
             && self
                 .segments
                 .iter()
                 .all(|segment| found.next().is_some_and(|found| segment.matches(found)))
             && found.next().is_some() == self.open
+    }
+
+    fn names_reserved(&self) -> bool {
+        matches!(self.segments.first(), Some(Segment::Exactly(first)) if **first == *RESERVED)
     }
 }
 

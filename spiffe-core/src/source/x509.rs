@@ -1,8 +1,8 @@
 //! The source that the Workload API keeps up to date.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -11,7 +11,7 @@ use super::upkeep::{Progress, Upkeep};
 use super::{Health, IdentitySource, IdentityView, SnapshotCell, SourceError};
 use crate::snapshot::IdentitySnapshot;
 use crate::telemetry;
-use crate::x509::X509Svid;
+use crate::x509::{KeyId, X509Svid};
 
 /// Identities from the Workload API, always the latest.
 ///
@@ -24,9 +24,35 @@ use crate::x509::X509Svid;
 pub struct X509Source(Arc<Inner>);
 
 struct Inner {
-    cell: Arc<SnapshotCell>,
+    shown: Arc<Shown>,
     upkeep: Upkeep,
     passed_over: Arc<AtomicUsize>,
+}
+
+/// What the source shows: the latest of the API, less what is distrusted.
+struct Shown {
+    cell: SnapshotCell,
+    // Held while publishing, so that neither of the two who publish undoes what the other did.
+    distrusted: Mutex<Vec<KeyId>>,
+}
+
+impl Shown {
+    /// Tells whether there is something new.
+    fn publish(&self, snapshot: IdentitySnapshot) -> bool {
+        let distrusted = self.distrusted.lock();
+        let distrusted = distrusted.unwrap_or_else(PoisonError::into_inner);
+        let bundles = snapshot.bundles().distrusting(distrusted.iter().cloned());
+        self.cell.publish_news(snapshot.with_bundles(bundles))
+    }
+
+    fn distrust(&self, authorities: Vec<KeyId>) {
+        let distrusted = self.distrusted.lock();
+        let mut distrusted = distrusted.unwrap_or_else(PoisonError::into_inner);
+        distrusted.clone_from(&authorities);
+        let latest = IdentitySnapshot::clone(&self.cell.snapshot());
+        let bundles = latest.bundles().distrusting(authorities);
+        self.cell.publish_news(latest.with_bundles(bundles));
+    }
 }
 
 /// Settings of an [`X509Source`].
@@ -105,6 +131,14 @@ impl X509Source {
         }
     }
 
+    /// Distrusts the authorities with these keys from now on, and no others, for all clones; see
+    /// [`BundleSet::distrusting`](crate::BundleSet::distrusting). Connections that last are judged again.
+    ///
+    /// The source's own SVIDs are shown as before, whoever signed them: their peers judge that.
+    pub fn distrust(&self, authorities: impl IntoIterator<Item = KeyId>) {
+        self.0.shown.distrust(authorities.into_iter().collect());
+    }
+
     /// The source seen by some of its identities, so that one source serves them all:
     /// `source.with_identity(by_hint("internal"))`.
     pub fn with_identity(
@@ -143,9 +177,12 @@ impl X509SourceBuilder {
     /// Outside a tokio runtime.
     pub fn connect_lazy(self) -> Result<X509Source, SourceError> {
         let client = self.client()?;
-        let cell = Arc::new(SnapshotCell::new(IdentitySnapshot::default()));
+        let shown = Arc::new(Shown {
+            cell: SnapshotCell::new(IdentitySnapshot::default()),
+            distrusted: Mutex::default(),
+        });
         let passed_over = Arc::new(AtomicUsize::new(0));
-        let (shown, counted, pick) = (Arc::clone(&cell), Arc::clone(&passed_over), self.pick);
+        let (show, counted, pick) = (Arc::clone(&shown), Arc::clone(&passed_over), self.pick);
         let label = self.identities.label();
         let publish = move |snapshot: IdentitySnapshot| {
             let all = snapshot.svids().len();
@@ -155,8 +192,8 @@ impl X509SourceBuilder {
             };
             let ready = snapshot.svid().is_some();
             counted.store(all - snapshot.svids().len(), Ordering::Relaxed);
-            if shown.publish_news(snapshot) {
-                telemetry::source_shows(label, &shown.snapshot());
+            if show.publish(snapshot) {
+                telemetry::source_shows(label, &show.cell.snapshot());
             }
             ready
         };
@@ -165,7 +202,7 @@ impl X509SourceBuilder {
             .identities
             .start(client, settings, patience, Box::new(publish));
         Ok(X509Source(Arc::new(Inner {
-            cell,
+            shown,
             upkeep,
             passed_over,
         })))
@@ -174,22 +211,22 @@ impl X509SourceBuilder {
 
 impl IdentitySource for X509Source {
     fn snapshot(&self) -> Arc<IdentitySnapshot> {
-        self.0.cell.snapshot()
+        self.0.shown.cell.snapshot()
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.cell.subscribe()
+        self.0.shown.cell.subscribe()
     }
 
     fn generation(&self) -> u64 {
-        self.0.cell.generation()
+        self.0.shown.cell.generation()
     }
 }
 
 impl fmt::Debug for X509Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("X509Source")
-            .field("cell", &self.0.cell)
+            .field("cell", &self.0.shown.cell)
             .finish_non_exhaustive()
     }
 }

@@ -6,10 +6,16 @@ mod off;
 #[cfg(feature = "metrics")]
 pub(crate) mod on;
 
+#[cfg(any(feature = "tls", feature = "workload-api"))]
+mod skew;
+
 #[cfg(not(feature = "metrics"))]
 pub(crate) use off::*;
 #[cfg(feature = "metrics")]
 pub(crate) use on::*;
+
+#[cfg(any(feature = "tls", feature = "workload-api"))]
+pub(crate) use skew::clock_skew;
 
 #[cfg(feature = "tls")]
 use std::time::Duration;

@@ -19,8 +19,9 @@ use crate::clock::{Clock, sleep_until};
 use crate::policy;
 use crate::source::IdentitySource;
 use crate::telemetry;
-use crate::verify::{self, Peer, PeerError, Role, x509_peer_with};
+use crate::verify::{self, Peer, PeerError, Role, VerifyError, x509_peer_with};
 use crate::with_causes;
+use crate::x509::Certificate;
 
 /// What becomes of a connection when trust or policy change while it lasts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,7 +73,14 @@ impl Court {
         // One snapshot for the whole verdict: a rotation meanwhile is the next one's matter.
         let snapshot = self.source.snapshot();
         let (algorithms, bundles) = (self.algorithms.all, snapshot.bundles());
-        let peer = x509_peer_with(algorithms, chain, bundles, role, now)?.judged_at(generation);
+        let peer = x509_peer_with(algorithms, chain, bundles, role, now).inspect_err(|why| {
+            if matches!(why, VerifyError::Expired | VerifyError::NotYetValid)
+                && let Some(Ok(leaf)) = chain.first().map(|leaf| Certificate::from_der(leaf))
+            {
+                telemetry::clock_skew(&leaf, now);
+            }
+        });
+        let peer = peer?.judged_at(generation);
         self.allow.authorize(&peer)?;
         Ok(peer)
     }
@@ -223,7 +231,7 @@ impl Standing {
         if self.court.on_change == TrustChange::Ignore {
             return match now < self.end() {
                 true => Ok(peer.clone()),
-                false => Err(verify::VerifyError::Expired.into()),
+                false => Err(VerifyError::Expired.into()),
             };
         }
         self.court.judge(peer.certificates(), peer.role(), now)

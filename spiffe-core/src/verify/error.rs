@@ -12,6 +12,10 @@ pub enum VerifyError {
     /// The path from leaf to authority breaks a rule of RFC 5280.
     #[error("the certificate chain does not hold")]
     Chain(#[source] webpki::Error),
+    /// A certificate of the path is for, or signed with, a key that is distrusted
+    /// ([`BundleSet::distrusting`](crate::BundleSet::distrusting)).
+    #[error("a certificate of the chain is for, or signed with, a key that is distrusted")]
+    Distrusted,
     /// A certificate of the path has expired.
     #[error("a certificate of the chain has expired")]
     Expired,
@@ -61,6 +65,7 @@ impl VerifyError {
     #[cfg(feature = "tls")]
     pub(crate) fn reason(&self) -> &'static str {
         match self {
+            Self::Distrusted => "distrusted",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::NoAuthority(_) | Self::UnknownAuthority(_) => "unknown_authority",

@@ -108,6 +108,9 @@ pub struct JwtRules {
 }
 
 impl JwtRules {
+    /// How far clocks may differ where nothing else is said.
+    pub const LEEWAY: Duration = Duration::from_secs(30);
+
     /// How far clocks may differ at the most: a token is good for so long after its end and before
     /// its beginning.
     pub const MAX_LEEWAY: Duration = Duration::from_secs(120);
@@ -169,7 +172,7 @@ impl JwtRules {
 impl Default for JwtRules {
     fn default() -> Self {
         Self {
-            leeway: Duration::from_secs(30),
+            leeway: Self::LEEWAY,
             require_path: false,
             headers: Headers::Any,
         }

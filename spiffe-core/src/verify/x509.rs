@@ -54,6 +54,9 @@ pub(crate) fn x509_peer_with(
     }
     let parsed = Parsed::read(leaf)?;
     let id = parsed.leaf_id()?;
+    if is_distrusted(leaf, bundles) {
+        return Err(VerifyError::Distrusted);
+    }
     let bundle = bundle_of(&id, bundles)?;
     let authorities = Authorities::valid_at(now, bundle)?;
 
@@ -71,6 +74,7 @@ pub(crate) fn x509_peer_with(
             None,
             Some(&|path| {
                 issuers_may_issue(path)?;
+                authorities.are_trusted(path, bundles)?;
                 authorities.permit(path, &id)
             }),
         )
@@ -141,6 +145,23 @@ impl<'a> Authorities<'a> {
         }
     }
 
+    /// Whether no key of a path above its leaf is distrusted. Another path may be: each is asked about.
+    fn are_trusted(
+        &self,
+        path: &VerifiedPath<'_>,
+        bundles: &BundleSet,
+    ) -> Result<(), webpki::Error> {
+        let mut above = path.intermediate_certificates();
+        let at_top = self.at_top_of(path).map(|top| top.certificate.der());
+        if above.any(|issuer| is_distrusted(&issuer.der(), bundles))
+            || at_top.is_none_or(|der| is_distrusted(der, bundles))
+        {
+            // No revocation list is looked at, so this means nothing else.
+            return Err(webpki::Error::CertRevoked);
+        }
+        Ok(())
+    }
+
     /// Which of them a path leads to.
     fn at_top_of(&self, path: &VerifiedPath<'_>) -> Option<&Authority<'a>> {
         let is_it = |anchor: &TrustAnchor<'_>| ptr::eq(anchor, path.anchor());
@@ -169,6 +190,16 @@ fn borrowed<'a>(anchor: &'a TrustAnchor<'_>) -> TrustAnchor<'a> {
     }
 }
 
+/// Whether a certificate is for, or signed with, a key that is distrusted; it is, where that cannot be
+/// told.
+fn is_distrusted(der: &CertificateDer<'_>, bundles: &BundleSet) -> bool {
+    // Mostly there is none, and then nothing is read.
+    bundles.distrusted().next().is_some()
+        && Certificate::from_der(der).map_or(true, |certificate| {
+            bundles.distrusts(&certificate).is_some()
+        })
+}
+
 /// An intermediate need not have a name; one that is no SPIFFE ID cannot be judged.
 fn permits_issuer(constraints: &UriConstraints, issuer: &CertificateDer<'_>) -> bool {
     let name = Parsed::read(issuer).and_then(|issuer| issuer.spiffe_id());
@@ -192,6 +223,7 @@ fn issuers_may_issue(path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
 
 fn explain(error: webpki::Error, role: Role, trust_domain: TrustDomain) -> VerifyError {
     match error {
+        webpki::Error::CertRevoked => VerifyError::Distrusted,
         webpki::Error::CertExpired { .. } => VerifyError::Expired,
         webpki::Error::CertNotValidYet { .. } => VerifyError::NotYetValid,
         webpki::Error::EndEntityUsedAsCa => VerifyError::IssuerIsNone,

@@ -106,7 +106,10 @@ mod tests {
     fn identifiers_read_back_as_they_are_shown_or_say_what_is_wrong() {
         for text in ["0aff", "0A:FF"] {
             let read: KeyId = text.parse().unwrap();
-            assert_eq!((read.as_bytes(), &*read.to_string()), (&[10, 255][..], "0aff"));
+            assert_eq!(
+                (read.as_bytes(), &*read.to_string()),
+                (&[10, 255][..], "0aff")
+            );
         }
         for (text, why) in [
             ("", KeyIdError::Length { bytes: 0 }),

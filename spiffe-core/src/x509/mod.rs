@@ -5,6 +5,7 @@ mod crl;
 mod error;
 mod facts;
 mod key;
+mod key_id;
 mod parsed;
 mod svid;
 mod time;
@@ -13,6 +14,7 @@ pub use certificate::Certificate;
 pub use crl::Crl;
 pub use error::X509Error;
 pub use key::{KeyKind, PrivateKey, PublicKey};
+pub use key_id::{KeyId, KeyIdError};
 pub(crate) use parsed::Parsed;
 pub use svid::X509Svid;
 

@@ -77,6 +77,26 @@ async fn a_federated_authority_vouches_for_its_own_trust_domain_alone_and_while_
     );
 }
 
+/// PyPI's spiffe-tls adds the intermediates of each renewal to those before.
+#[tokio::test]
+async fn old_intermediates_do_not_pile_up() {
+    let root = TestAuthority::new("a.test");
+    let source = root.source("/server");
+    let acceptor = source.server(anyone()).acceptor();
+    let connector = root.source("/client").client(anyone()).connector();
+    for _ in 0..5 {
+        let renewed = root.intermediate().authority().snapshot("/server");
+        source.publish(renewed.clone());
+        let (near, far) = duplex(64 * 1024);
+        let (ours, theirs) = tokio::join!(acceptor.accept(near), connector.connect(far));
+        ours.unwrap();
+        let chain = renewed.svid().unwrap().chain().iter();
+        let chain: Vec<_> = chain.map(|certificate| certificate.der().clone()).collect();
+        assert_eq!(chain.len(), 2, "leaf and intermediate");
+        assert_eq!(theirs.unwrap().peer().certificates(), chain);
+    }
+}
+
 /// Of a library that lets in everybody of every federated trust domain, unless it is told not to.
 #[tokio::test]
 async fn who_is_believed_is_not_let_in_for_that() {

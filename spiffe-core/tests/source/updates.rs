@@ -128,6 +128,52 @@ async fn a_failing_server_is_asked_less_and_less_often() {
     assert!((3..25).contains(&calls), "{calls} calls in 30 s");
 }
 
+/// rust-spiffe asked again at once where it was told that there is no identity.
+#[tokio::test(start_paused = true)]
+async fn who_is_denied_does_not_ask_in_a_tight_loop() {
+    for when_denied in [WhenDenied::Withdraw, WhenDenied::KeepUntilExpiry] {
+        let world = World::new();
+        world.api.refuse(Code::PermissionDenied);
+        let source = X509Source::builder()
+            .endpoint(world.api.endpoint())
+            .clock(Arc::new(world.clock))
+            .when_denied(when_denied)
+            .connect_lazy()
+            .unwrap();
+        sleep(Duration::from_secs(600)).await;
+        let calls = world.api.calls();
+        assert!((20..80).contains(&calls), "{calls} calls in ten minutes");
+        assert!(!source.health().stopped);
+    }
+}
+
+/// A watcher of rust-spiffe took its snapshot first and followed the changes then.
+#[tokio::test(start_paused = true)]
+async fn a_watcher_misses_no_rotation_while_it_begins() {
+    let (world, source) = World::connected().await;
+    let mut own = source.subscribe();
+    let rotate = async |source: &X509Source| {
+        let mut changed = source.subscribe();
+        let renewed = world.authority.snapshot("/web");
+        world.api.publish(&renewed);
+        changed.changed().await.unwrap();
+        renewed
+    };
+    let mut stream = spiffe_core::source::updates(source.clone());
+    // Between the beginning and the first look.
+    let renewed = rotate(&source).await;
+    assert_eq!(leaf(&stream.next().await.unwrap()), leaf(&renewed));
+    own.changed().await.unwrap();
+    assert_eq!(leaf(&source.snapshot()), leaf(&renewed));
+    // Between one look and the next.
+    for _ in 0..3 {
+        let renewed = rotate(&source).await;
+        assert_eq!(leaf(&stream.next().await.unwrap()), leaf(&renewed));
+        own.changed().await.unwrap();
+        assert_eq!(*own.borrow(), source.generation());
+    }
+}
+
 // conformance: WE-19+ WE-19- WE-23+ WE-23-
 #[tokio::test(start_paused = true)]
 async fn what_cannot_get_better_is_not_tried_again() {

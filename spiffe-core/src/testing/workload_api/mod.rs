@@ -54,7 +54,7 @@ pub struct FakeWorkloadApi {
     endpoint: Endpoint,
     present: watch::Sender<bool>,
     script: Arc<Script>,
-    tasks: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 impl FakeWorkloadApi {
@@ -98,8 +98,8 @@ impl FakeWorkloadApi {
         let acceptor = tls.clone().alpn([b"h2".as_slice()]).acceptor();
         let (endpoint, mut arrivals) = pipes();
         let (shaken, ready) = mpsc::unbounded_channel();
-        let mut api = Self::serve(endpoint, UnboundedReceiverStream::new(ready));
-        api.tasks.spawn(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
             let mut handshakes = JoinSet::new();
             while let Some(io) = arrivals.recv().await {
                 let (acceptor, shaken) = (acceptor.clone(), shaken.clone());
@@ -111,7 +111,7 @@ impl FakeWorkloadApi {
                 });
             }
         });
-        api
+        Self::serve_beside(tasks, endpoint, UnboundedReceiverStream::new(ready))
     }
 
     /// Whom calls on behalf of others were about, in their order: selectors as `unix:uid:1000`, a
@@ -126,16 +126,27 @@ impl FakeWorkloadApi {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        Self::serve_beside(JoinSet::new(), endpoint, arrivals)
+    }
+
+    /// Serves, and ends these tasks as well in the end.
+    fn serve_beside<IO>(
+        mut tasks: JoinSet<()>,
+        endpoint: Endpoint,
+        arrivals: impl Stream<Item = IO> + Send + 'static,
+    ) -> Self
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let present = watch::Sender::new(true);
         let script = Arc::new(Script::new());
         let service = Service(Arc::clone(&script));
-        let mut tasks = JoinSet::new();
         tasks.spawn(run(arrivals, service, present.subscribe()));
         Self {
             endpoint,
             present,
             script,
-            tasks,
+            _tasks: tasks,
         }
     }
 

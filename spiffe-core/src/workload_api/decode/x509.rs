@@ -7,6 +7,7 @@ use super::{Decoded, kept, short, told_apart};
 use crate::bundle::{BundleSet, TrustBundle};
 use crate::proto::workload;
 use crate::snapshot::IdentitySnapshot;
+use crate::telemetry;
 use crate::verify::own_svid;
 use crate::workload_api::{Flaw, Limits};
 use crate::x509::{Crl, X509Svid};
@@ -149,6 +150,7 @@ fn svid(
                 source,
             }
         })?;
+    telemetry::clock_skew(svid.leaf(), now);
     if *svid.id() != said {
         let found = svid.id().clone();
         return Err(Flaw::ForeignSvid { said, found });

@@ -1,0 +1,146 @@
+//! Clocks that differ are told in the log.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use spiffe_core::authorizer::anyone;
+use spiffe_core::clock::{Clock, SystemClock};
+use spiffe_core::source::SnapshotCell;
+use spiffe_core::testing::{FakeWorkloadApi, Impostor, TestAuthority, TestClock};
+use spiffe_core::workload_api::WorkloadApiClient;
+use spiffe_core::{BundleSet, IdentitySnapshot, SourceExt, X509Svid};
+use tokio::io::duplex;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::{Layer, Registry};
+
+/// The seconds of each warning that clocks differ.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<u64>>>);
+
+struct Seconds<'a>(&'a Told);
+
+impl Visit for Seconds<'_> {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "seconds" {
+            self.0.0.lock().unwrap().push(value);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+}
+
+impl<S: Subscriber> Layer<S> for Told {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == Level::WARN {
+            event.record(&mut Seconds(self));
+        }
+    }
+}
+
+impl Told {
+    fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+// One test, for there is one line a minute in the whole process.
+#[tokio::test(start_paused = true)]
+async fn skew_of_five_minutes_is_told() {
+    let told = Told::default();
+    let _here = tracing::subscriber::set_default(Registry::default().with(told.clone()));
+    let start = SystemClock.now();
+    let ca = TestAuthority::at("a.test", start);
+    let valid = |from: SystemTime, to: SystemTime| ca.draft("/web").valid(from, to).svid();
+    let sound = || valid(start - HOUR, start + 24 * HOUR);
+
+    // Our own, from the agent.
+    for (name, now, svid, expected) in [
+        ("sound", start, sound(), &[][..]),
+        (
+            "ahead",
+            start,
+            valid(start + 5 * MINUTE, start + HOUR),
+            &[300],
+        ),
+        (
+            "told a moment ago",
+            start + MINUTE / 2,
+            valid(start + 5 * MINUTE, start + HOUR),
+            &[],
+        ),
+        (
+            "behind",
+            start + 5 * MINUTE,
+            valid(start - HOUR, start),
+            &[300],
+        ),
+        (
+            "no clock explains",
+            start + 2 * HOUR,
+            valid(start - HOUR, start),
+            &[],
+        ),
+    ] {
+        let api = FakeWorkloadApi::in_memory();
+        api.publish_message(spiffe_core::testing::message(&snapshot(&ca, svid)));
+        let client = WorkloadApiClient::new(api.endpoint());
+        let _ = client
+            .with_clock(Arc::new(TestClock::at(now)))
+            .fetch_x509()
+            .await;
+        assert_near(&told.take(), expected, name);
+    }
+
+    // That of a peer.
+    for (name, now, svid, expected) in [
+        ("sound", start + 3 * HOUR, sound(), &[][..]),
+        (
+            "ahead",
+            start + 3 * HOUR,
+            valid(start + 3 * HOUR + 5 * MINUTE, start + 24 * HOUR),
+            &[300],
+        ),
+        (
+            "behind",
+            start + 4 * HOUR,
+            valid(start - HOUR, start + 4 * HOUR - 5 * MINUTE),
+            &[300],
+        ),
+        (
+            "no clock explains",
+            start + 5 * HOUR,
+            valid(start - HOUR, start),
+            &[],
+        ),
+    ] {
+        let clock = Arc::new(TestClock::at(now));
+        let server = SnapshotCell::new(snapshot(&ca, sound()));
+        let acceptor = Arc::new(server).server(anyone()).clock(clock).acceptor();
+        // A source of ours would not present what has ended.
+        let impostor = Impostor::with_svid(&svid);
+        let (near, far) = duplex(64 * 1024);
+        let _ = tokio::join!(acceptor.accept(near), impostor.connect(far));
+        assert_near(&told.take(), expected, name);
+    }
+}
+
+fn snapshot(ca: &TestAuthority, svid: X509Svid) -> IdentitySnapshot {
+    IdentitySnapshot::new(vec![svid], BundleSet::from(ca.bundle()))
+}
+
+/// Certificates count whole seconds, and clocks do not.
+fn assert_near(told: &[u64], expected: &[u64], name: &str) {
+    let near = told.len() == expected.len()
+        && told
+            .iter()
+            .zip(expected)
+            .all(|(one, two)| one.abs_diff(*two) <= 1);
+    assert!(near, "{name}: {told:?}");
+}
