@@ -116,6 +116,9 @@ pub use causes::with_causes;
 pub use id::{IdError, IdPattern, PatternError, SpiffeId, TrustDomain};
 #[cfg(feature = "std")]
 pub use jwt::JwtSvid;
+/// The rustls whose types this crate shows, for programs that must name the same version.
+#[cfg(feature = "rustls-0_23")]
+pub use rustls;
 #[cfg(feature = "std")]
 pub use snapshot::IdentitySnapshot;
 #[cfg(feature = "source")]
