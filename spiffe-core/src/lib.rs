@@ -104,6 +104,8 @@ pub mod testing;
 pub mod tls;
 #[cfg(feature = "std")]
 pub mod verify;
+#[cfg(feature = "std")]
+mod woken;
 #[cfg(feature = "workload-api")]
 pub mod workload_api;
 #[cfg(feature = "std")]

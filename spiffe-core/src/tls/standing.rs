@@ -21,6 +21,7 @@ use crate::source::IdentitySource;
 use crate::telemetry;
 use crate::verify::{self, Peer, PeerError, Role, VerifyError, x509_peer_with};
 use crate::with_causes;
+use crate::woken::Woken;
 use crate::x509::Certificate;
 
 /// What becomes of a connection when trust or policy change while it lasts.
@@ -253,7 +254,7 @@ impl verify::Standing for Standing {
     }
 
     fn ended(self: Arc<Self>) -> verify::Ended {
-        Box::pin(async move {
+        Woken::new(async move {
             // Before the first look: what is published in between is seen.
             let mut trust = self.court.source.subscribe();
             let mut policies = policy::subscribe();

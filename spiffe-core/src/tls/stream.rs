@@ -17,6 +17,7 @@ use super::standing::Standing;
 use crate::clock::sleep_until;
 use crate::telemetry;
 use crate::verify::{Ended, Peer, PeerError, Standing as _};
+use crate::woken::Woken;
 
 /// An encrypted stream to a peer that has proven who it is.
 ///
@@ -65,7 +66,7 @@ impl<IO> PeerStream<IO> {
     pub fn with_last_words(mut self, time: Duration) -> Self {
         let ended = Arc::clone(&self.standing).ended();
         self.last_words = time;
-        self.end = Box::pin(async move {
+        self.end = Woken::new(async move {
             let why = ended.await;
             tokio::time::sleep(time).await;
             why
@@ -85,7 +86,7 @@ impl<IO> PeerStream<IO> {
     /// time, and not together with everybody else.
     pub fn parting(&self) -> impl Future<Output = Parting> + Send + Sync + use<IO> {
         let standing = Arc::clone(&self.standing);
-        async move {
+        Woken::new(async move {
             let end = standing.end();
             let left = end.duration_since(standing.clock().now());
             let before = left.unwrap_or_default().mul_f64(EARLY * jitter());
@@ -97,7 +98,7 @@ impl<IO> PeerStream<IO> {
                     Parting::Due
                 }
             }
-        }
+        })
     }
 
     /// The application protocol that both sides agreed on (ALPN).
@@ -122,7 +123,7 @@ impl<IO> PeerStream<IO> {
     /// Whether the end has come; if not, the reader is woken by it.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.ended.is_none()
-            && let Poll::Ready(why) = self.end.as_mut().poll(cx)
+            && let Poll::Ready(why) = Pin::new(&mut self.end).poll(cx)
         {
             self.ended = Some(why);
         }

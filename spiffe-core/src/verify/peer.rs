@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::{Future, pending};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,6 +9,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::PeerError;
 use crate::SpiffeId;
+use crate::woken::Woken;
 
 /// A peer whose chain led to an authority of its own trust domain, at a time when it was valid.
 ///
@@ -35,7 +35,7 @@ pub(crate) trait Standing: Send + Sync {
 }
 
 /// The end of a peer's good standing.
-pub(crate) type Ended = Pin<Box<dyn Future<Output = PeerError> + Send + Sync>>;
+pub(crate) type Ended = Woken<PeerError>;
 
 struct Proof {
     id: SpiffeId,
@@ -150,7 +150,7 @@ impl Peer {
     pub fn ended(&self) -> impl Future<Output = PeerError> + Send + Sync + use<> {
         match &self.standing {
             Some(standing) => Arc::clone(standing).ended(),
-            None => Box::pin(pending()),
+            None => Woken::new(pending()),
         }
     }
 }
