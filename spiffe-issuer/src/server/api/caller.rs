@@ -122,7 +122,7 @@ impl CallerSvid {
 #[derive(Debug, Clone)]
 pub(super) enum Role {
     Admin,
-    Agent(AgentCaller),
+    Agent(Box<AgentCaller>),
     Anyone,
     Downstream,
     Local,

@@ -93,7 +93,7 @@ impl Gate {
             .nodes
             .recognise(svid.id(), svid.serial(), svid.not_after())
             .await?;
-        Ok(Role::Agent(recognised))
+        Ok(Role::Agent(Box::new(recognised)))
     }
 
     /// Asks whether what proved the caller's identity still does: its SVID may have expired, and
