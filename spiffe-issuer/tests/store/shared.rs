@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use spiffe_core::with_causes;
 use spiffe_issuer::domain::{
-    EntryFilter, Fault, Kind, Match, Matching, NewEntry, Selector, SelectorSet, with_causes,
+    EntryFilter, Fault, Kind, Match, Matching, NewEntry, Selector, SelectorSet,
 };
 use spiffe_issuer::server::store::sql::{PostgresConfig, SqlStore};
 use spiffe_issuer::server::store::{CloseStore, DataStore, EntryStore, FeedRevision, StoreError};

@@ -147,7 +147,7 @@ impl Guard {
             request.extensions_mut().insert(meter);
         }
         if let Role::Agent(agent) = &role {
-            request.extensions_mut().insert(agent.clone());
+            request.extensions_mut().insert((**agent).clone());
         }
         Ok(role)
     }
