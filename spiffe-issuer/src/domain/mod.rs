@@ -1,5 +1,6 @@
 //! What the issuer speaks of: selectors, registration entries, nodes, and why things fail.
 
+mod bundle;
 mod entry;
 mod error;
 mod node;
@@ -7,6 +8,7 @@ mod query;
 mod selector;
 mod trust;
 
+pub use bundle::{Bundle, TokenAuthority, X509Authority};
 pub use entry::{Entry, EntryId, EntryIdError, Hint, NewEntry, Revision};
 pub use error::{Denial, Fault, Kind};
 pub use node::{AgentName, AgentNameError, AttestedNode, JoinToken, NodeSvid, Serial, TokenHash};

@@ -1,37 +1,18 @@
 //! Trust bundles: our own, and those of foreign trust domains.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use spiffe_core::TrustDomain;
-use spiffe_core::x509::Certificate;
 
-use super::store::{BundleStore, DataStore, StoreError, StoredBundle};
-use crate::domain::{Fault, Kind, Page, Paged};
+use super::store::{DataStore, Put, StoreError};
+use crate::domain::{Bundle, Fault, Kind, Page, Paged};
 
-pub use super::store::TokenAuthority;
+pub use super::store::{AuthorityList, Dissolve};
 
 /// The bundles that this server knows.
 pub struct Bundles {
     trust_domain: TrustDomain,
-    store: Arc<dyn BundleStore>,
-}
-
-/// A bundle as it is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bundle {
-    /// Whose bundle it is.
-    pub trust_domain: TrustDomain,
-    /// The certificates that its members' certificates chain to, and which of them are tainted.
-    pub x509_authorities: Vec<(Certificate, bool)>,
-    /// The keys that its members' JWT-SVIDs are signed with.
-    pub jwt_authorities: Vec<TokenAuthority>,
-    /// The keys that its members' WIT-SVIDs are signed with.
-    pub wit_authorities: Vec<TokenAuthority>,
-    /// How long to wait before looking for a newer one; zero where nothing is said.
-    pub refresh_hint: Duration,
-    /// How often it was changed.
-    pub sequence_number: u64,
+    store: Arc<dyn DataStore>,
 }
 
 impl Bundles {
@@ -51,7 +32,22 @@ impl Bundles {
     /// Where no authority was made yet, or the store fails.
     pub async fn own(&self) -> Result<Bundle, BundlesError> {
         let found = self.store.find_bundle(&self.trust_domain).await?;
-        found.map(Bundle::from).ok_or(BundlesError::NotFound)
+        found.ok_or(BundlesError::NotFound)
+    }
+
+    /// Adds authorities to our own bundle, and returns it as it is then.
+    ///
+    /// # Errors
+    ///
+    /// Where there are none, or the store fails.
+    pub async fn append(&self, authorities: &AuthorityList) -> Result<Bundle, BundlesError> {
+        if authorities.is_empty() {
+            return Err(BundlesError::NothingToAppend);
+        }
+        let appended = self
+            .store
+            .append_authorities(&self.trust_domain, authorities);
+        appended.await.map_err(BundlesError::Append)
     }
 
     /// The bundle of a foreign trust domain.
@@ -60,11 +56,9 @@ impl Bundles {
     ///
     /// Where it is our own trust domain, there is none, or the store fails.
     pub async fn foreign(&self, of: &TrustDomain) -> Result<Bundle, BundlesError> {
-        if *of == self.trust_domain {
-            return Err(BundlesError::Own(of.clone()));
-        }
+        self.refuse_own(of, "getting")?;
         let found = self.store.find_bundle(of).await?;
-        found.map(Bundle::from).ok_or(BundlesError::NotFound)
+        found.ok_or(BundlesError::NotFound)
     }
 
     /// A page of the bundles of foreign trust domains.
@@ -73,14 +67,9 @@ impl Bundles {
     ///
     /// Where the store fails.
     pub async fn list_foreign(&self, page: &Page) -> Result<Paged<Bundle>, BundlesError> {
-        let Paged { items, next } = self.store.list_bundles(page).await?;
-        let foreign = items
-            .into_iter()
-            .filter(|b| b.trust_domain != self.trust_domain);
-        Ok(Paged {
-            items: foreign.map(Bundle::from).collect(),
-            next,
-        })
+        let Paged { mut items, next } = self.store.list_bundles(page).await?;
+        items.retain(|bundle| bundle.trust_domain != self.trust_domain);
+        Ok(Paged { items, next })
     }
 
     /// How many bundles there are, our own among them.
@@ -91,42 +80,120 @@ impl Bundles {
     pub async fn count(&self) -> Result<u64, BundlesError> {
         Ok(self.store.count_bundles().await?)
     }
-}
 
-impl From<StoredBundle> for Bundle {
-    fn from(stored: StoredBundle) -> Self {
-        let authorities = stored.x509_authorities.into_iter();
-        Self {
-            trust_domain: stored.trust_domain,
-            x509_authorities: authorities.map(|a| (a.certificate, a.tainted)).collect(),
-            jwt_authorities: stored.jwt_authorities,
-            wit_authorities: stored.wit_authorities,
-            refresh_hint: stored.refresh_hint,
-            sequence_number: stored.sequence_number,
+    /// Takes in the bundle of a foreign trust domain of which there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// Where there is one, it is our own trust domain, or the store fails.
+    pub async fn create(&self, bundle: Bundle) -> Result<Bundle, BundlesError> {
+        self.refuse_own(&bundle.trust_domain, "creating")?;
+        self.put(bundle, Put::Create).await
+    }
+
+    /// Takes in the bundle of a foreign trust domain, in the place of any there is, also of one that is
+    /// newer by its number: an administrator means it.
+    ///
+    /// # Errors
+    ///
+    /// Where it is our own trust domain, or the store fails.
+    pub async fn set(&self, bundle: Bundle) -> Result<Bundle, BundlesError> {
+        self.refuse_own(&bundle.trust_domain, "setting")?;
+        self.put(bundle, Put::Set).await
+    }
+
+    /// Changes the bundle of a foreign trust domain as `change` says.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, it is our own trust domain, `change` fails, or the store does.
+    pub async fn update<E: From<BundlesError>>(
+        &self,
+        of: &TrustDomain,
+        change: impl FnOnce(&Bundle) -> Result<Bundle, E>,
+    ) -> Result<Bundle, E> {
+        self.refuse_own(of, "updating")?;
+        let found = self.store.find_bundle(of).await;
+        let found = found.map_err(BundlesError::from)?;
+        let changed = change(&found.ok_or(BundlesError::NotFound)?)?;
+        Ok(self.put(changed, Put::Replace).await?)
+    }
+
+    /// Forgets the bundle of a foreign trust domain.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, entries federate with it and `how` does not say what becomes of them, it
+    /// is our own trust domain, or the store fails.
+    pub async fn delete(&self, of: &TrustDomain, how: Dissolve) -> Result<(), BundlesError> {
+        if *of == self.trust_domain {
+            return Err(BundlesError::OwnRemoved);
+        }
+        match self.store.delete_bundle(of, how).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(BundlesError::NotFound),
+            Err(StoreError::InUse(entries)) => Err(BundlesError::InUse(entries)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn put(&self, bundle: Bundle, how: Put) -> Result<Bundle, BundlesError> {
+        match self.store.put_bundle(bundle.clone(), how).await {
+            Ok(()) => Ok(bundle),
+            Err(StoreError::Exists) => Err(BundlesError::Exists),
+            Err(StoreError::NotFound) => Err(BundlesError::NotFound),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn refuse_own(&self, of: &TrustDomain, doing: &'static str) -> Result<(), BundlesError> {
+        match *of == self.trust_domain {
+            true => Err(BundlesError::Own(doing)),
+            false => Ok(()),
         }
     }
 }
 
-/// Why a bundle is not told. Some of the texts are known to clients.
+/// Why nothing came of a bundle. The texts are known to clients.
 #[derive(Debug, thiserror::Error)]
 pub enum BundlesError {
+    /// Authorities cannot be added.
+    #[error("failed to append bundle")]
+    Append(#[source] StoreError),
+    /// There is one already.
+    #[error("bundle already exists")]
+    Exists,
+    /// Entries federate with it.
+    #[error(
+        "failed to delete federated bundle: cannot delete bundle; federated with {0} registration \
+         entries"
+    )]
+    InUse(u64),
     /// There is none.
     #[error("bundle not found")]
     NotFound,
+    /// No authority was given.
+    #[error("no authorities to append")]
+    NothingToAppend,
     /// It is our own trust domain, where a foreign one was meant.
-    #[error("getting a federated bundle for the server's own trust domain ({0}) is not allowed")]
-    Own(TrustDomain),
+    #[error("{0} a federated bundle for the server's own trust domain is not allowed")]
+    Own(&'static str),
+    /// It is our own bundle that was to be forgotten.
+    #[error("removing the bundle for the server trust domain is not allowed")]
+    OwnRemoved,
     /// The store failed.
-    #[error("the bundle could not be read")]
+    #[error("the bundle could not be read or written")]
     Store(#[from] StoreError),
 }
 
 impl Fault for BundlesError {
     fn kind(&self) -> Kind {
         match self {
+            Self::Append(error) | Self::Store(error) => error.kind(),
+            Self::Exists => Kind::AlreadyExists,
+            Self::InUse(_) => Kind::NotReady,
             Self::NotFound => Kind::NotFound,
-            Self::Own(_) => Kind::Invalid,
-            Self::Store(error) => error.kind(),
+            Self::NothingToAppend | Self::Own(_) | Self::OwnRemoved => Kind::Invalid,
         }
     }
 }

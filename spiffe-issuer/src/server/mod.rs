@@ -10,6 +10,7 @@ pub mod config;
 mod dns_name;
 pub mod entries;
 pub mod entry_cache;
+pub mod federation;
 mod ids;
 mod listen;
 pub mod nodes;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use spiffe_core::clock::Clock;
 use spiffe_core::{SpiffeId, TrustDomain};
+use spiffe_hyper::federation::BundleClient;
 use tokio::time::timeout;
 use tracing::info;
 
@@ -38,6 +40,8 @@ use self::ca::{Authorities, CaError, CaManager};
 use self::config::ServerConfig;
 use self::entries::Entries;
 use self::entry_cache::{CacheError, Follower};
+use self::federation::endpoint::{Endpoint, EndpointError};
+use self::federation::{Federation, refresh};
 use self::nodes::{Nodes, StoredTokens};
 use self::own_identity::{OwnIdentity, OwnIdentityConfig, OwnIdentityError};
 use self::store::{SharedStore, StoreError};
@@ -53,6 +57,7 @@ pub use listen::ListenError;
 pub struct Server {
     parts: Supervisor,
     address: SocketAddr,
+    bundle_address: Option<SocketAddr>,
     store: SharedStore,
 }
 
@@ -118,11 +123,27 @@ impl Server {
             clock.clone(),
             config.x509_svid_ttl,
         );
+        let endpoint = match &config.federation.endpoint {
+            None => None,
+            Some(endpoint) => {
+                let (identity, of) = (identity.source(), trust_domain.clone());
+                let store = store.clone();
+                Some(Endpoint::bind(endpoint, of, identity, store, clock.clone()).await?)
+            }
+        };
+        let federation = Arc::new(Federation::new(
+            trust_domain.clone(),
+            config.federation.relationships,
+            store.clone(),
+            BundleClient::new(),
+            clock.clone(),
+        ));
         let api = Api::new(
             Parts {
                 bundles: Arc::new(Bundles::new(trust_domain.clone(), store.clone())),
                 entries: Arc::new(Entries::new(trust_domain, store.clone(), clock.clone())),
                 cache: follower.cache(),
+                federation: federation.clone(),
                 nodes,
                 svids: Arc::new(svids),
                 trust: identity.source(),
@@ -142,9 +163,18 @@ impl Server {
         });
         let part = health.part("server identity");
         parts.worker("server identity", |stop| identity.run(part, stop));
+        let part = health.part("federation");
+        let time = clock.clone();
+        parts.worker("federation", |stop| {
+            refresh::run(federation, time, part, stop)
+        });
         let part = health.part("pruning");
         let pruned = store.clone();
         parts.worker("pruning", |stop| prune::run(pruned, clock, part, stop));
+        let bundle_address = endpoint.as_ref().map(Endpoint::address);
+        if let Some(endpoint) = endpoint {
+            parts.listener("bundle endpoint", |stop| endpoint.run(stop));
+        }
         let local = api.clone();
         parts.listener("api", |stop| listen::serve_tcp(tcp, acceptor, api, stop));
         parts.listener("local api", |stop| {
@@ -153,6 +183,7 @@ impl Server {
         Ok(Self {
             parts,
             address,
+            bundle_address,
             store,
         })
     }
@@ -161,6 +192,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves its bundle, if it does.
+    #[must_use]
+    pub fn bundle_address(&self) -> Option<SocketAddr> {
+        self.bundle_address
     }
 
     /// Adds work that goes on for as long as the server does.
@@ -240,6 +277,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// It cannot serve its bundle.
+    #[error("setting up the bundle endpoint")]
+    Endpoint(#[from] EndpointError),
     /// The store belongs to another trust domain.
     #[error(
         "the store has entries of another trust domain, such as {found}; \

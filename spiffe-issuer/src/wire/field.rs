@@ -95,6 +95,16 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// So many seconds.
+    ///
+    /// # Errors
+    ///
+    /// Where they are fewer than none.
+    pub fn seconds(&self, seconds: i64) -> Result<Duration, FieldError> {
+        let seconds = u64::try_from(seconds).map_err(|_| self.is(FieldFault::Negative))?;
+        Ok(Duration::from_secs(seconds))
+    }
+
     /// The lifetime, or `None` where the message says 0.
     ///
     /// # Errors

@@ -62,6 +62,10 @@ masked!(Bundle by BundleMask {
     x509_authorities, jwt_authorities, refresh_hint, sequence_number, wit_authorities
 });
 
+masked!(FederationRelationship by FederationRelationshipMask {
+    bundle_endpoint_url, bundle_endpoint_profile, trust_domain_bundle
+});
+
 #[cfg(test)]
 mod tests {
     use prost::Message;

@@ -3,8 +3,11 @@
 //! Server, agent and command line all read and write their messages here. What a message says
 //! wrong is told with the path of the field; what it ought to say is for the nouns to decide.
 
+pub mod authorities;
 pub mod bundle;
 pub mod entry;
+#[cfg(feature = "server")]
+pub mod federation;
 mod field;
 mod instant;
 mod mask;

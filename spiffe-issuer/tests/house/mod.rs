@@ -23,12 +23,19 @@ use tonic::transport::{Channel, Endpoint};
 /// A directory with what a server needs.
 pub(crate) struct House {
     dir: tempfile::TempDir,
+    trust_domain: &'static str,
 }
 
 impl House {
     pub(crate) fn new() -> Self {
+        Self::of("example.org")
+    }
+
+    /// A house of this trust domain.
+    pub(crate) fn of(trust_domain: &'static str) -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
+            trust_domain,
         }
     }
 
@@ -38,10 +45,10 @@ impl House {
 
     /// A configuration with these lines in its server block.
     pub(crate) fn config(&self, lines: &str) -> ServerConfig {
-        let dir = self.dir.path().display();
+        let (dir, trust_domain) = (self.dir.path().display(), self.trust_domain);
         let text = format!(
             r#"server {{
-                trust_domain = "example.org"
+                trust_domain = "{trust_domain}"
                 bind_address = "127.0.0.1"
                 bind_port = 0
                 data_dir = "{dir}/data"
@@ -68,14 +75,22 @@ impl House {
     }
 
     pub(crate) async fn run(&self) -> Running {
-        let server = self.start().await.unwrap();
+        self.run_with("").await
+    }
+
+    /// A server with these lines in its server block.
+    pub(crate) async fn run_with(&self, lines: &str) -> Running {
+        let server = Server::start(self.config(lines), Arc::new(SystemClock)).await;
+        let server = server.unwrap();
         let address = server.address();
+        let bundle_address = server.bundle_address();
         let (stop, stopped) = oneshot::channel();
         let signal = async { drop(stopped.await) };
         #[expect(clippy::disallowed_methods, reason = "awaited by `Running::stop`")]
         let task = tokio::spawn(async { server.run(signal).await.map_err(|e| with_causes(&e)) });
         Running {
             address,
+            bundle_address,
             stop,
             task,
         }
@@ -108,6 +123,8 @@ impl House {
 pub(crate) struct Running {
     /// Where it serves everyone.
     pub(crate) address: SocketAddr,
+    /// Where it serves its bundle, if it does.
+    pub(crate) bundle_address: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), String>>,
 }

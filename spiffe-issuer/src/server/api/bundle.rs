@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use spiffe_core::{IdError, TrustDomain};
 use tonic::{Request, Response, Status};
 
 use super::{refused, unimplemented};
-use crate::domain::Paged;
+use crate::domain::{Bundle as Told, Fault, Kind, Paged};
 use crate::proto::server::bundle::bundle_server::Bundle;
 use crate::proto::server::bundle::{
     AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
@@ -15,10 +16,17 @@ use crate::proto::server::bundle::{
     CountBundlesResponse, GetBundleRequest, GetFederatedBundleRequest, ListFederatedBundlesRequest,
     ListFederatedBundlesResponse, PublishJwtAuthorityRequest, PublishJwtAuthorityResponse,
     PublishWitAuthorityRequest, PublishWitAuthorityResponse,
+    batch_create_federated_bundle_response, batch_delete_federated_bundle_request::Mode,
+    batch_delete_federated_bundle_response, batch_set_federated_bundle_response,
+    batch_update_federated_bundle_response,
 };
 use crate::proto::types;
-use crate::server::bundles::{Bundle as Told, Bundles, TokenAuthority};
-use crate::wire::{self, Field, Masked, query};
+use crate::server::bundles::{AuthorityList, Bundles, BundlesError, Dissolve};
+use crate::wire::authorities::{
+    BundleFault, bundle_from_message, bundle_to_message, jwt_from_messages, wit_from_messages,
+    x509_from_messages,
+};
+use crate::wire::{self, Masked, query};
 
 /// `spire.api.server.bundle.v1.Bundle`.
 #[derive(Clone)]
@@ -42,8 +50,7 @@ impl Bundle for BundleApi {
         request: Request<GetFederatedBundleRequest>,
     ) -> Result<Response<types::Bundle>, Status> {
         let message = request.into_inner();
-        let field = Field::named("trust_domain");
-        let of = wire::trust_domain(&field, &message.trust_domain).map_err(refused)?;
+        let of = trust_domain(&message.trust_domain).map_err(refused)?;
         let bundle = self.bundles.foreign(&of).await.map_err(refused)?;
         Ok(Response::new(encode(&bundle, message.output_mask.as_ref())))
     }
@@ -73,11 +80,12 @@ impl Bundle for BundleApi {
 
     async fn append_bundle(
         &self,
-        _: Request<AppendBundleRequest>,
+        request: Request<AppendBundleRequest>,
     ) -> Result<Response<types::Bundle>, Status> {
-        Err(unimplemented(
-            "authorities from elsewhere are not supported",
-        ))
+        let message = request.into_inner();
+        let authorities = appended(&message).map_err(refused)?;
+        let bundle = self.bundles.append(&authorities).await.map_err(refused)?;
+        Ok(Response::new(encode(&bundle, message.output_mask.as_ref())))
     }
 
     async fn publish_jwt_authority(
@@ -96,68 +104,171 @@ impl Bundle for BundleApi {
 
     async fn batch_create_federated_bundle(
         &self,
-        _: Request<BatchCreateFederatedBundleRequest>,
+        request: Request<BatchCreateFederatedBundleRequest>,
     ) -> Result<Response<BatchCreateFederatedBundleResponse>, Status> {
-        Err(unimplemented(FEDERATION))
+        let message = request.into_inner();
+        let mask = message.output_mask.as_ref();
+        let mut results = Vec::new();
+        for bundle in &message.bundle {
+            let (status, bundle) = told(self.create(bundle).await, mask);
+            results.push(batch_create_federated_bundle_response::Result { status, bundle });
+        }
+        Ok(Response::new(BatchCreateFederatedBundleResponse {
+            results,
+        }))
     }
 
     async fn batch_update_federated_bundle(
         &self,
-        _: Request<BatchUpdateFederatedBundleRequest>,
+        request: Request<BatchUpdateFederatedBundleRequest>,
     ) -> Result<Response<BatchUpdateFederatedBundleResponse>, Status> {
-        Err(unimplemented(FEDERATION))
+        let message = request.into_inner();
+        let mask = message.output_mask.as_ref();
+        let mut results = Vec::new();
+        for bundle in message.bundle {
+            let updated = self.update(bundle, message.input_mask.as_ref()).await;
+            let (status, bundle) = told(updated, mask);
+            results.push(batch_update_federated_bundle_response::Result { status, bundle });
+        }
+        Ok(Response::new(BatchUpdateFederatedBundleResponse {
+            results,
+        }))
     }
 
     async fn batch_set_federated_bundle(
         &self,
-        _: Request<BatchSetFederatedBundleRequest>,
+        request: Request<BatchSetFederatedBundleRequest>,
     ) -> Result<Response<BatchSetFederatedBundleResponse>, Status> {
-        Err(unimplemented(FEDERATION))
+        let message = request.into_inner();
+        let mask = message.output_mask.as_ref();
+        let mut results = Vec::new();
+        for bundle in &message.bundle {
+            let (status, bundle) = told(self.set(bundle).await, mask);
+            results.push(batch_set_federated_bundle_response::Result { status, bundle });
+        }
+        Ok(Response::new(BatchSetFederatedBundleResponse { results }))
     }
 
     async fn batch_delete_federated_bundle(
         &self,
-        _: Request<BatchDeleteFederatedBundleRequest>,
+        request: Request<BatchDeleteFederatedBundleRequest>,
     ) -> Result<Response<BatchDeleteFederatedBundleResponse>, Status> {
-        Err(unimplemented(FEDERATION))
+        let message = request.into_inner();
+        let how = dissolve(message.mode).map_err(refused)?;
+        let mut results = Vec::new();
+        for name in message.trust_domains {
+            let (trust_domain, deleted) = match trust_domain(&name) {
+                Ok(of) => (of.to_string(), self.delete(&of, how).await),
+                Err(fault) => (name, Err(fault)),
+            };
+            results.push(batch_delete_federated_bundle_response::Result {
+                status: Some(deleted.map_or_else(|fault| wire::item(&fault), |()| wire::ok())),
+                trust_domain,
+            });
+        }
+        Ok(Response::new(BatchDeleteFederatedBundleResponse {
+            results,
+        }))
     }
+}
+
+impl BundleApi {
+    async fn create(&self, message: &types::Bundle) -> Result<Told, ItemFault> {
+        Ok(self.bundles.create(decode(message)?).await?)
+    }
+
+    async fn set(&self, message: &types::Bundle) -> Result<Told, ItemFault> {
+        Ok(self.bundles.set(decode(message)?).await?)
+    }
+
+    /// Only what the mask chooses has to be good.
+    async fn update(
+        &self,
+        message: types::Bundle,
+        mask: Option<&types::BundleMask>,
+    ) -> Result<Told, ItemFault> {
+        let of = trust_domain(&message.trust_domain)?;
+        let change = |current: &Told| decode(&bundle_to_message(current).overlaid(message, mask));
+        self.bundles.update(&of, change).await
+    }
+
+    async fn delete(&self, of: &TrustDomain, how: Dissolve) -> Result<(), ItemFault> {
+        Ok(self.bundles.delete(of, how).await?)
+    }
+}
+
+fn trust_domain(name: &str) -> Result<TrustDomain, ItemFault> {
+    Ok(TrustDomain::from_id_or_name(name)?)
+}
+
+fn decode(message: &types::Bundle) -> Result<Told, ItemFault> {
+    // So that this is told before anything else, and in its own words.
+    trust_domain(&message.trust_domain)?;
+    Ok(bundle_from_message(message)?)
 }
 
 fn encode(bundle: &Told, mask: Option<&types::BundleMask>) -> types::Bundle {
-    let authorities = bundle.x509_authorities.iter();
-    let message = types::Bundle {
-        trust_domain: bundle.trust_domain.to_string(),
-        x509_authorities: authorities
-            .map(|(certificate, tainted)| types::X509Certificate {
-                asn1: certificate.der().to_vec(),
-                tainted: *tainted,
-            })
-            .collect(),
-        jwt_authorities: bundle.jwt_authorities.iter().map(jwt_key).collect(),
-        wit_authorities: bundle.wit_authorities.iter().map(wit_key).collect(),
-        refresh_hint: wire::whole_seconds(bundle.refresh_hint),
-        sequence_number: bundle.sequence_number,
-    };
-    message.masked(mask)
+    bundle_to_message(bundle).masked(mask)
 }
 
-fn jwt_key(key: &TokenAuthority) -> types::JwtKey {
-    types::JwtKey {
-        public_key: key.public_key.spki_der().to_vec(),
-        key_id: key.key_id.clone(),
-        expires_at: key.expires_at.map_or(0, wire::seconds),
-        tainted: key.tainted,
+/// What is told of a bundle of a batch.
+fn told(
+    outcome: Result<Told, ItemFault>,
+    mask: Option<&types::BundleMask>,
+) -> (Option<types::Status>, Option<types::Bundle>) {
+    match outcome {
+        Ok(bundle) => (Some(wire::ok()), Some(encode(&bundle, mask))),
+        Err(fault) => (Some(wire::item(&fault)), None),
     }
 }
 
-fn wit_key(key: &TokenAuthority) -> types::WitKey {
-    types::WitKey {
-        public_key: key.public_key.spki_der().to_vec(),
-        key_id: key.key_id.clone(),
-        expires_at: key.expires_at.map_or(0, wire::seconds),
-        tainted: key.tainted,
+fn appended(message: &AppendBundleRequest) -> Result<AuthorityList, ItemFault> {
+    let x509 = x509_from_messages(&message.x509_authorities).map_err(ItemFault::X509)?;
+    Ok(AuthorityList {
+        x509: x509.into_iter().map(|known| known.certificate).collect(),
+        jwt: jwt_from_messages(&message.jwt_authorities).map_err(ItemFault::Jwt)?,
+        wit: wit_from_messages(&message.wit_authorities).map_err(ItemFault::Wit)?,
+    })
+}
+
+fn dissolve(mode: i32) -> Result<Dissolve, ItemFault> {
+    match Mode::try_from(mode) {
+        Ok(Mode::Delete) => Ok(Dissolve::Delete),
+        Ok(Mode::Dissociate) => Ok(Dissolve::Dissociate),
+        Ok(Mode::Restrict) => Ok(Dissolve::Restrict),
+        Err(_) => Err(ItemFault::Mode(mode)),
+    }
+}
+
+/// Why nothing came of a request, or of an item of a batch. Some of the texts are known to clients.
+#[derive(Debug, thiserror::Error)]
+enum ItemFault {
+    #[error(transparent)]
+    Bundles(#[from] BundlesError),
+    #[error("failed to convert bundle")]
+    Decode(#[from] BundleFault),
+    #[error("failed to convert JWT authority")]
+    Jwt(#[source] BundleFault),
+    #[error("failed to parse deletion mode: unhandled delete mode \"{0}\"")]
+    Mode(i32),
+    #[error("trust domain argument is not valid")]
+    TrustDomain(#[from] IdError),
+    #[error("failed to convert WIT authority")]
+    Wit(#[source] BundleFault),
+    #[error("failed to convert X.509 authority")]
+    X509(#[source] BundleFault),
+}
+
+impl Fault for ItemFault {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Bundles(error) => error.kind(),
+            Self::Decode(error) | Self::Jwt(error) | Self::Wit(error) | Self::X509(error) => {
+                error.kind()
+            }
+            Self::Mode(_) | Self::TrustDomain(_) => Kind::Invalid,
+        }
     }
 }
 
 const DOWNSTREAM: &str = "servers below this one are not supported";
-const FEDERATION: &str = "federation is not supported";

@@ -18,6 +18,7 @@ mod svid;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod trust_domain;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,9 +38,11 @@ use self::gate::Gate;
 use self::limit::Limiter;
 use self::stack::Meter;
 use self::svid::SvidApi;
+use self::trust_domain::TrustDomainApi;
 use super::bundles::Bundles;
 use super::entries::Entries;
 use super::entry_cache::EntryCache;
+use super::federation::Federation;
 use super::nodes::{AgentCaller, Nodes};
 use super::svids::Svids;
 use crate::domain::{Fault, Kind};
@@ -47,6 +50,7 @@ use crate::proto::server::agent::agent_server::AgentServer;
 use crate::proto::server::bundle::bundle_server::BundleServer;
 use crate::proto::server::entry::entry_server::EntryServer;
 use crate::proto::server::svid::svid_server::SvidServer;
+use crate::proto::server::trustdomain::trust_domain_server::TrustDomainServer;
 use crate::wire;
 
 pub use caller::{Caller, Process, Transport};
@@ -61,6 +65,8 @@ pub struct Parts {
     pub entries: Arc<Entries>,
     /// Which entries are for which agent.
     pub cache: Arc<EntryCache>,
+    /// Those we federate with.
+    pub federation: Arc<Federation>,
     /// Nodes.
     pub nodes: Arc<Nodes>,
     /// SVIDs.
@@ -112,7 +118,10 @@ impl Api {
             entries: parts.entries.clone(),
             cache: parts.cache,
         }))
-        .add_service(SvidServer::new(SvidApi { svids: parts.svids }));
+        .add_service(SvidServer::new(SvidApi { svids: parts.svids }))
+        .add_service(TrustDomainServer::new(TrustDomainApi {
+            federation: parts.federation,
+        }));
         let gate = Gate::new(
             policy.admin_ids,
             parts.entries,
@@ -202,4 +211,5 @@ const SERVED: &[&str] = &[
     crate::proto::server::bundle::bundle_server::SERVICE_NAME,
     crate::proto::server::entry::entry_server::SERVICE_NAME,
     crate::proto::server::svid::svid_server::SERVICE_NAME,
+    crate::proto::server::trustdomain::trust_domain_server::SERVICE_NAME,
 ];

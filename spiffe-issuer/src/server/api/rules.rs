@@ -126,6 +126,13 @@ pub(super) const RULES: &[Rule] = &[
     changes("/spire.api.server.svid.v1.SVID/MintX509SVID", OPERATOR),
     changes("/spire.api.server.svid.v1.SVID/NewDownstreamX509CA", DOWNSTREAM).limited(Limit::Signing),
     changes("/spire.api.server.svid.v1.SVID/NewJWTSVID", AGENT).limited(Limit::Signing),
+
+    changes("/spire.api.server.trustdomain.v1.TrustDomain/BatchCreateFederationRelationship", OPERATOR),
+    changes("/spire.api.server.trustdomain.v1.TrustDomain/BatchDeleteFederationRelationship", OPERATOR),
+    changes("/spire.api.server.trustdomain.v1.TrustDomain/BatchUpdateFederationRelationship", OPERATOR),
+    reads("/spire.api.server.trustdomain.v1.TrustDomain/GetFederationRelationship", OPERATOR),
+    reads("/spire.api.server.trustdomain.v1.TrustDomain/ListFederationRelationships", OPERATOR),
+    changes("/spire.api.server.trustdomain.v1.TrustDomain/RefreshBundle", OPERATOR),
 ];
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The server's configuration: SPIRE's keys, read into values that are all meant.
 
+mod federation;
 mod lifetimes;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,10 @@ use crate::config::{
 use crate::keys::KeyManager;
 use crate::plugin::{self, Chosen, Surroundings};
 use crate::runtime::telemetry::Log;
+use federation::federation;
 use lifetimes::lifetime;
+
+pub use federation::{EndpointConfig, EndpointProof, FederationConfig};
 
 /// What the server runs with. To hold one is to have a configuration without faults.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub struct ServerConfig {
     pub nodes: NodePolicy,
     /// How it treats callers.
     pub api: ApiPolicy,
+    /// With whom it exchanges bundles.
+    pub federation: FederationConfig,
     /// What it stands on.
     pub plugins: Plugins,
 }
@@ -88,6 +94,7 @@ impl ServerConfig {
                 x509_svid_ttl: server.x509_svid_ttl,
                 nodes: server.nodes,
                 api: server.api,
+                federation: server.federation,
                 plugins: plugins?,
             })
         });
@@ -159,6 +166,7 @@ struct Server {
     x509_svid_ttl: Duration,
     nodes: NodePolicy,
     api: ApiPolicy,
+    federation: FederationConfig,
 }
 
 fn server(fields: &mut Fields<'_>) -> Option<Server> {
@@ -180,11 +188,15 @@ fn server(fields: &mut Fields<'_>) -> Option<Server> {
     let limits = fields
         .optional("ratelimit", |node, issues| node.fields(issues, ratelimit))
         .unwrap_or_default();
+    let federation = fields
+        .optional("federation", |node, issues| node.fields(issues, federation))
+        .unwrap_or_default();
     let audit_every_call = fields.or("audit_log_enabled", boolean, false);
     unsupported::server(fields);
 
     lifetimes::compare(fields, ca.lifetime, x509_svid_ttl, agent_ttl);
     let trust_domain = trust_domain?;
+    federation.check(fields, &trust_domain);
     Some(Server {
         listen: SocketAddr::new(address, port),
         socket_path,
@@ -201,6 +213,7 @@ fn server(fields: &mut Fields<'_>) -> Option<Server> {
             limits,
             audit_every_call,
         },
+        federation,
         trust_domain,
     })
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use spiffe_core::x509::KeyKind;
 
-use super::ServerConfig;
+use super::{EndpointProof, ServerConfig};
 use crate::config::{Checked, Issues, parse};
+use crate::domain::{EndpointProfile, Relationship};
 use crate::runtime::telemetry::{Format, Level};
 use crate::server::api::RateLimits;
 
@@ -233,11 +234,10 @@ fn lifetimes_that_cannot_be_kept_are_warned_of_precisely() {
 #[test]
 fn what_has_no_effect_is_told_and_what_would_be_unsafe_is_refused() {
     assert_eq!(
-        warnings("federation {}\nexperimental { events_based_cache = true typo = 1 }"),
+        warnings("\nexperimental { events_based_cache = true typo = 1 }"),
         [
             "server.conf:3:37: server.experimental.events_based_cache: is not supported and has no effect",
             "server.conf:3:42: server.experimental.typo: is not a setting",
-            "server.conf:2:1: server.federation: is not supported and has no effect",
         ]
     );
     for (lines, part) in [
@@ -306,4 +306,167 @@ fn a_flag_counts_more_than_the_file() {
     root.overlay(&["server", "trust_domain"], value, "-trustDomain");
     let config = ServerConfig::read(&root).unwrap().value;
     assert_eq!(config.trust_domain.as_str(), "other");
+}
+
+#[test]
+fn the_federation_block_is_as_spire_has_it() {
+    let read = |endpoint: &str| {
+        let block = format!("federation {{ bundle_endpoint {{ {endpoint} }} }}");
+        with(&block).unwrap().value.federation.endpoint.unwrap()
+    };
+    let spiffe = read("port = 8443 profile \"https_spiffe\" {}");
+    assert_eq!(spiffe.listen.to_string(), "0.0.0.0:8443");
+    assert_eq!(spiffe.refresh_hint, Duration::from_secs(300));
+    assert_eq!(spiffe.proof, EndpointProof::Svid);
+    let web = |interval: &str| {
+        read(&format!(
+            "address = \"::1\" port = 443 refresh_hint = \"10m\" profile \"https_web\" {{
+                serving_cert_file {{ cert_file_path = \"c\" key_file_path = \"k\" {interval} }}
+            }}"
+        ))
+    };
+    for (interval, look_every) in [
+        ("", None),
+        ("file_sync_interval = \"0s\"", None),
+        ("file_sync_interval = \"\"", None),
+        (
+            "file_sync_interval = \"30s\"",
+            Some(Duration::from_secs(30)),
+        ),
+    ] {
+        let web = web(interval);
+        assert_eq!(web.listen.to_string(), "[::1]:443");
+        assert_eq!(web.refresh_hint, Duration::from_secs(600));
+        let proof = EndpointProof::Web {
+            certificate: "c".into(),
+            key: "k".into(),
+            look_every,
+        };
+        assert_eq!(web.proof, proof, "{interval}");
+    }
+
+    let federation = with(
+        "federation {
+            federates_with \"b.test\" {
+                bundle_endpoint_url = \"https://b.test/bundle\"
+                bundle_endpoint_profile \"https_web\" {}
+            }
+            federates_with \"spiffe://c.test\" {
+                bundle_endpoint_url = \"https://c.test:8443\"
+                bundle_endpoint_profile \"https_spiffe\" {
+                    endpoint_spiffe_id = \"spiffe://c.test/spire/server\"
+                }
+            }
+        }",
+    );
+    let id = "spiffe://c.test/spire/server".parse().unwrap();
+    let relationship = |trust_domain: &str, url: &str, profile| Relationship {
+        trust_domain: trust_domain.parse().unwrap(),
+        bundle_endpoint_url: url.to_owned(),
+        profile,
+    };
+    assert_eq!(
+        federation.unwrap().value.federation.relationships,
+        [
+            relationship("b.test", "https://b.test/bundle", EndpointProfile::HttpsWeb),
+            relationship(
+                "c.test",
+                "https://c.test:8443/",
+                EndpointProfile::HttpsSpiffe(id)
+            ),
+        ]
+    );
+    let none = with("federation {}").unwrap().value.federation;
+    assert!(none.endpoint.is_none() && none.relationships.is_empty());
+}
+
+#[test]
+fn all_faults_of_the_federation_block_are_told_at_once() {
+    let told = faults(with(
+        "federation {
+            bundle_endpoint { acme {} profile \"https_web\" { acme { domain_name = \"x\" } } }
+            federates_with \"B\" { bundle_endpoint_profile \"https_wep\" {} }
+            federates_with \"c.test\" {
+                bundle_endpoint_url = \"http://c.test\"
+                bundle_endpoint_profile \"https_spiffe\" {}
+            }
+            federates_with \"d.test\" {
+                bundle_endpoint_url = \"https://d.test\"
+                bundle_endpoint_profile \"https_spiffe\" { endpoint_spiffe_id = \"d.test\" }
+            }
+            federates_with \"e.test\" {
+                bundle_endpoint_url = \"https://e.test\"
+                bundle_endpoint_profile { \"https_web\" = {} \"https_spiffe\" = {} }
+            }
+        }",
+    ));
+    for part in [
+        "bundle_endpoint.port: is missing",
+        "bundle_endpoint.acme: is not supported: let an ACME client",
+        "bundle_endpoint.profile.https_web.acme: is not supported: let an ACME client",
+        "federates_with.B: `B` is no trust domain: ",
+        "federates_with.B.bundle_endpoint_url: is missing",
+        "https_wep: is not a profile; those are `https_spiffe` and `https_web`; did you mean",
+        "federates_with[\"c.test\"].bundle_endpoint_url: `http://c.test`: ",
+        "https_spiffe.endpoint_spiffe_id: is missing",
+        "https_spiffe.endpoint_spiffe_id: `d.test`: ",
+        "federates_with[\"e.test\"].bundle_endpoint_profile: is to name exactly one profile",
+    ] {
+        assert!(
+            told.iter().any(|line| line.contains(part)),
+            "{part}: {told:#?}"
+        );
+    }
+    assert_eq!(told.len(), 10, "{told:#?}");
+    let block = |name: &str| {
+        format!(
+            "federates_with \"{name}\" {{
+                bundle_endpoint_url = \"https://b.test\" bundle_endpoint_profile \"https_web\" {{}}
+            }}"
+        )
+    };
+    let twice = format!(
+        "federation {{ {} {} }}",
+        block("b.test"),
+        block("spiffe://b.test")
+    );
+    let told = faults(with(&twice));
+    assert!(
+        told[0].contains("there is another block for `b.test`"),
+        "{told:?}"
+    );
+    let told = faults(with(&format!("federation {{ {} }}", block("td"))));
+    assert!(
+        told[0].contains("which is our own trust domain"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn odd_settings_of_a_bundle_endpoint_are_warned_of() {
+    for (endpoint, part) in [
+        (
+            "refresh_hint = \"24h\" profile \"https_spiffe\" {}",
+            "24h0m0s is long",
+        ),
+        (
+            "refresh_hint = \"59s\" profile \"https_spiffe\" {}",
+            "59s is short",
+        ),
+        (
+            "",
+            "profile: is not set, so it is `profile \"https_spiffe\" {}`",
+        ),
+        (
+            "prot = 1 profile \"https_spiffe\" {}",
+            "did you mean `port`?",
+        ),
+    ] {
+        let block = format!("federation {{ bundle_endpoint {{ port = 1 {endpoint} }} }}");
+        let told = warnings(&block);
+        assert!(
+            told.len() == 1 && told[0].contains(part),
+            "{endpoint}: {told:?}"
+        );
+    }
 }

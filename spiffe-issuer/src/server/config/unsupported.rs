@@ -14,7 +14,6 @@ pub(super) fn server(fields: &mut Fields<'_>) {
         fields,
         &[
             "default_jwt_svid_ttl",
-            "federation",
             "jwt_issuer",
             "jwt_key_type",
             "max_attested_node_info_staleness",

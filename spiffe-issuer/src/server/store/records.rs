@@ -1,12 +1,14 @@
 //! What goes into the store and comes out of it, beside what the domain speaks of.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use spiffe_core::x509::{Certificate, PublicKey};
+use spiffe_core::x509::Certificate;
 use spiffe_core::{SpiffeId, TrustDomain};
 
 use crate::domain::{AuthorityId, EntryId, Relationship};
+
+pub use crate::domain::{Bundle as StoredBundle, TokenAuthority, X509Authority};
 
 /// What came of making something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,60 +30,6 @@ pub struct TokenRecord {
     pub expires_at: SystemTime,
     /// The ID that the node it lets in also gets.
     pub agent_id: Option<SpiffeId>,
-}
-
-/// A trust bundle as the store has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredBundle {
-    /// Whose bundle it is.
-    pub trust_domain: TrustDomain,
-    /// The certificates that its members' certificates chain to.
-    pub x509_authorities: Vec<X509Authority>,
-    /// The keys that its members' JWT-SVIDs are signed with.
-    pub jwt_authorities: Vec<TokenAuthority>,
-    /// The keys that its members' WIT-SVIDs are signed with.
-    pub wit_authorities: Vec<TokenAuthority>,
-    /// How long to wait before looking for a newer one; zero where nothing is said.
-    pub refresh_hint: Duration,
-    /// How often it was changed.
-    pub sequence_number: u64,
-}
-
-impl StoredBundle {
-    /// A bundle that nothing is in yet, and that was never changed.
-    #[must_use]
-    pub fn empty(trust_domain: TrustDomain) -> Self {
-        Self {
-            trust_domain,
-            x509_authorities: Vec::new(),
-            jwt_authorities: Vec::new(),
-            wit_authorities: Vec::new(),
-            refresh_hint: Duration::ZERO,
-            sequence_number: 0,
-        }
-    }
-}
-
-/// A certificate of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct X509Authority {
-    /// The certificate.
-    pub certificate: Certificate,
-    /// Whether what it signed is to be replaced.
-    pub tainted: bool,
-}
-
-/// A key of a bundle that tokens are signed with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenAuthority {
-    /// What tokens call it.
-    pub key_id: String,
-    /// The key.
-    pub public_key: PublicKey,
-    /// When it ends; `None` where nothing is said.
-    pub expires_at: Option<SystemTime>,
-    /// Whether what it signed is to be replaced.
-    pub tainted: bool,
 }
 
 /// Authorities that come to a bundle, or that went from it.

@@ -2,8 +2,10 @@
 //! from a connection.
 
 mod agents;
+mod bundles;
 mod callers;
 mod entries;
+mod federation;
 mod log;
 mod svids;
 
@@ -33,15 +35,19 @@ use crate::proto::server::agent::agent_client::AgentClient;
 use crate::proto::server::agent::{
     AgentX509svidParams, AttestAgentRequest, attest_agent_request, attest_agent_response,
 };
+use crate::proto::server::bundle::bundle_client::BundleClient;
 use crate::proto::server::entry::entry_client::EntryClient;
 use crate::proto::server::svid::MintX509svidRequest;
 use crate::proto::server::svid::svid_client::SvidClient;
+use crate::proto::server::trustdomain::trust_domain_client::TrustDomainClient;
 use crate::proto::types;
 use crate::server::bundles::Bundles;
 use crate::server::ca::{Authorities, CaConfig, CaManager, CaSubject};
 use crate::server::entries::tests::entry;
 use crate::server::entries::{Entries, MadeEntry};
 use crate::server::entry_cache::Follower;
+use crate::server::federation::Federation;
+use crate::server::federation::tests::{Net, by_svid};
 use crate::server::nodes::{NodePolicy, Nodes, StoredTokens};
 use crate::server::store::SharedStore;
 use crate::server::store::sql::SqlStore;
@@ -53,6 +59,7 @@ struct World {
     clock: Arc<Hand>,
     entries: Arc<Entries>,
     follower: tokio::sync::Mutex<Follower>,
+    net: Net,
     nodes: Arc<Nodes>,
     trust: Arc<SnapshotCell>,
     _dir: tempfile::TempDir,
@@ -113,16 +120,25 @@ impl World {
         let entries = Arc::new(Entries::new(td.clone(), store.clone(), clock.clone()));
         let bundles = Arc::new(Bundles::new(td.clone(), store.clone()));
         let roots = bundles.own().await.unwrap().x509_authorities;
-        let roots = roots.into_iter().map(|(root, _)| root).collect();
+        let roots = roots.into_iter().map(|root| root.certificate).collect();
         let trust = BundleSet::from(TrustBundle::new(td.clone(), roots));
         let trust = Arc::new(SnapshotCell::new(IdentitySnapshot::new(vec![], trust)));
         let follower = Follower::load(store.clone(), &td).await.unwrap();
         let cache = follower.cache();
         let svids = Svids::new(td, cache.clone(), authorities, clock.clone(), HOUR);
+        let net = Net::default();
+        let federation = Arc::new(Federation::new(
+            TrustDomain::from_static("td"),
+            vec![by_svid("file.test", "file", "file.test")],
+            store.clone(),
+            net.client(),
+            clock.clone(),
+        ));
         let parts = Parts {
             bundles,
             entries: entries.clone(),
             cache,
+            federation,
             nodes: nodes.clone(),
             svids: Arc::new(svids),
             trust: trust.clone(),
@@ -134,6 +150,7 @@ impl World {
         };
         Self {
             api: Api::new(parts, policy),
+            net,
             clock,
             entries,
             follower: follower.into(),
@@ -161,6 +178,14 @@ impl World {
 
     async fn entries(&self, caller: Caller) -> EntryClient<As<Guarded<Routes>>> {
         EntryClient::new(self.reached_by(caller))
+    }
+
+    async fn bundles(&self, caller: Caller) -> BundleClient<As<Guarded<Routes>>> {
+        BundleClient::new(self.reached_by(caller))
+    }
+
+    async fn trust_domains(&self, caller: Caller) -> TrustDomainClient<As<Guarded<Routes>>> {
+        TrustDomainClient::new(self.reached_by(caller))
     }
 
     async fn svids(&self, caller: Caller) -> SvidClient<As<Guarded<Routes>>> {
