@@ -12,10 +12,14 @@ mod connect;
 mod daemon;
 #[cfg(feature = "server")]
 mod entry;
+#[cfg(feature = "server")]
+mod federation;
 #[cfg(feature = "agent")]
 mod fetch;
 pub mod flags;
 mod health;
+#[cfg(feature = "server")]
+mod json_file;
 #[cfg(feature = "server")]
 mod jwks;
 pub mod output;

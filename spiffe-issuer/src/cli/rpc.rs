@@ -27,6 +27,26 @@ impl RpcError {
     }
 }
 
+/// What was tried, and the call that failed.
+#[cfg(feature = "server")]
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub(super) struct Failed {
+    what: &'static str,
+    source: RpcError,
+}
+
+#[cfg(feature = "server")]
+impl Failed {
+    /// For `map_err`.
+    pub(super) fn to(what: &'static str) -> impl FnOnce(Status) -> Self {
+        move |status| Self {
+            what,
+            source: status.into(),
+        }
+    }
+}
+
 impl From<Status> for RpcError {
     fn from(status: Status) -> Self {
         Self {

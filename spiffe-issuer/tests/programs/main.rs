@@ -4,6 +4,7 @@
 #![cfg(all(feature = "agent", feature = "server"))]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod federated;
 mod flood;
 mod full_disk;
 mod key_files;

@@ -12,28 +12,43 @@ const SERVER: &str = env!("CARGO_BIN_EXE_spiffe-server");
 const AGENT: &str = env!("CARGO_BIN_EXE_spiffe-agent");
 
 /// Longer than anything here takes on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with the configurations of a server and of agents that it can be run with.
 pub(crate) struct Village {
     dir: tempfile::TempDir,
     port: u16,
+    trust_domain: &'static str,
 }
 
 impl Village {
     pub(crate) fn new() -> Self {
+        Self::of("example.org")
+    }
+
+    /// A village of this trust domain.
+    pub(crate) fn of(trust_domain: &'static str) -> Self {
         let village = Self {
             dir: tempfile::tempdir().unwrap(),
             port: free_port(),
+            trust_domain,
         };
-        let (dir, port) = (village.dir.path().display(), village.port);
+        village.configure("");
+        village
+    }
+
+    /// Writes the configuration of the server, with these lines in its server block.
+    pub(crate) fn configure(&self, lines: &str) {
+        let (dir, port) = (self.dir.path().display(), self.port);
+        let trust_domain = self.trust_domain;
         let server = format!(
             r#"server {{
-                trust_domain = "example.org"
+                trust_domain = "{trust_domain}"
                 bind_address = "127.0.0.1"
                 bind_port = {port}
                 data_dir = "{dir}/server"
                 socket_path = "{dir}/private/api.sock"
+                {lines}
             }}
             plugins {{
                 DataStore "sql" {{
@@ -46,8 +61,7 @@ impl Village {
                 NodeAttestor "join_token" {{ plugin_data {{}} }}
             }}"#
         );
-        std::fs::write(village.path("server.conf"), server).unwrap();
-        village
+        std::fs::write(self.path("server.conf"), server).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -85,9 +99,10 @@ impl Village {
     /// The agent of this name. It gets a token only where there is one.
     pub(crate) fn agent_command(&self, name: &str, token: Option<&str>) -> Command {
         let (dir, port) = (self.dir.path().display(), self.port);
+        let trust_domain = self.trust_domain;
         let config = format!(
             r#"agent {{
-                trust_domain = "example.org"
+                trust_domain = "{trust_domain}"
                 data_dir = "{dir}/{name}"
                 server_address = "127.0.0.1"
                 server_port = {port}
@@ -141,13 +156,19 @@ impl Village {
 
     /// An entry for the processes of this user, below the agent that this token let in.
     pub(crate) fn create_entry(&self, token: &str, path: &str) -> Output {
-        let parent = format!("spiffe://example.org/spire/agent/join_token/{token}");
+        self.create_entry_with(token, path, &[])
+    }
+
+    /// The same with these flags as well.
+    pub(crate) fn create_entry_with(&self, token: &str, path: &str, more: &[&str]) -> Output {
+        let trust_domain = self.trust_domain;
+        let parent = format!("spiffe://{trust_domain}/spire/agent/join_token/{token}");
         let (id, uid) = (
-            format!("spiffe://example.org{path}"),
+            format!("spiffe://{trust_domain}{path}"),
             format!("unix:uid:{}", nix::unistd::geteuid()),
         );
         let words = ["entry", "create", "-parentID", &parent, "-spiffeID", &id];
-        self.try_operator(&[&words[..], &["-selector", &uid]].concat())
+        self.try_operator(&[&words[..], &["-selector", &uid], more].concat())
     }
 
     /// Asks the agent of this name for the identities of this user, again and again until there are
@@ -166,7 +187,7 @@ impl Village {
             ids.sort_unstable();
             let wanted = paths
                 .iter()
-                .map(|path| format!("spiffe://example.org{path}"));
+                .map(|path| format!("spiffe://{}{path}", self.trust_domain));
             if ids == wanted.collect::<Vec<_>>() {
                 return;
             }
@@ -179,7 +200,7 @@ impl Village {
 
 /// A port that nobody listens on, and that the system gives to nobody who connects from here: those
 /// come from above.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..30_000));
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     ports.find(is_free).unwrap()

@@ -1,17 +1,16 @@
 //! Entries and their IDs from files. The keys are those that SPIRE's files have.
 
-use std::fs;
-use std::io::{self, Read};
+use std::io::Read;
 
 use serde::Deserialize;
-use serde_json::Value;
 
+use crate::cli::json_file::{self, JsonFileError};
 use crate::cli::text::{self, BadId};
 use crate::proto::types::{self, entry::AdditionalAttributes};
 
 /// The entries that a file describes; `-` is the input.
 pub(super) fn entries(path: &str, input: &mut dyn Read) -> Result<Vec<types::Entry>, FileError> {
-    let file: Entries = read(path, input)?;
+    let file: Entries = json_file::read(path, input)?;
     let read = |(index, entry): (usize, Entry)| {
         entry.message().map_err(|source| FileError::Entry {
             number: index + 1,
@@ -23,38 +22,7 @@ pub(super) fn entries(path: &str, input: &mut dyn Read) -> Result<Vec<types::Ent
 
 /// The IDs that a file lists; `-` is the input.
 pub(super) fn ids(path: &str, input: &mut dyn Read) -> Result<Vec<String>, FileError> {
-    Ok(read::<Ids>(path, input)?.ids)
-}
-
-fn read<T: for<'de> Deserialize<'de>>(path: &str, input: &mut dyn Read) -> Result<T, FileError> {
-    let mut text = String::new();
-    let read = match path {
-        "-" => input.read_to_string(&mut text).map(|_| text),
-        path => fs::read_to_string(path),
-    };
-    let text = read.map_err(|source| FileError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let json = |source| FileError::Json {
-        path: path.to_owned(),
-        source,
-    };
-    let value = serde_json::from_str(&text).map_err(json)?;
-    serde_json::from_value(as_go_reads(value)).map_err(json)
-}
-
-/// Go takes keys in any case, and `null` as nothing said.
-fn as_go_reads(value: Value) -> Value {
-    match value {
-        Value::Array(items) => items.into_iter().map(as_go_reads).collect(),
-        Value::Object(fields) => {
-            let said = fields.into_iter().filter(|(_, value)| !value.is_null());
-            said.map(|(key, value)| (key.to_lowercase(), as_go_reads(value)))
-                .collect()
-        }
-        other => other,
-    }
+    Ok(json_file::read::<Ids>(path, input)?.ids)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,13 +109,8 @@ impl Entry {
 pub(super) enum FileError {
     #[error("entry {number} of the file")]
     Entry { number: usize, source: BadId },
-    #[error("{path} is not JSON of the right shape")]
-    Json {
-        path: String,
-        source: serde_json::Error,
-    },
-    #[error("reading {path}")]
-    Read { path: String, source: io::Error },
+    #[error(transparent)]
+    File(#[from] JsonFileError),
 }
 
 #[cfg(test)]
@@ -198,7 +161,7 @@ mod tests {
             let why = from(json).unwrap_err();
             assert!(why.starts_with(told), "{why}");
         }
-        let missing = entries("/does/not/exist", &mut io::empty()).unwrap_err();
+        let missing = entries("/does/not/exist", &mut std::io::empty()).unwrap_err();
         assert_eq!(missing.to_string(), "reading /does/not/exist");
     }
 

@@ -73,7 +73,6 @@ impl Follower {
         mut part: Part,
         stop: Shutdown,
     ) -> Result<(), TaskError> {
-        let mut bell = self.store.bell();
         loop {
             match self.tick().await {
                 Ok(()) => part.succeeded(),
@@ -86,7 +85,6 @@ impl Follower {
             let next = clock.now() + LOOK_EVERY;
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = bell.rung() => {}
                 () = sleep_until(&*clock, next) => {}
             }
         }

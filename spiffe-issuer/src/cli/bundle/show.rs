@@ -1,15 +1,15 @@
-//! `bundle show`: what the server's identities are verified with.
+//! `bundle show`, and how bundles are written.
 
 use spiffe_core::x509::{Certificate, X509Error};
 
-use super::connect::{Ask, Socket, Whom};
-use super::flags::Flags;
-use super::jwks::{Document, JwksError};
-use super::output::{self, Format};
-use super::rpc::RpcError;
-use super::text;
-use super::tree::{Io, Outcome};
-use super::values::{FlagValue, Unfit};
+use crate::cli::connect::{Ask, Socket, Whom};
+use crate::cli::flags::Flags;
+use crate::cli::jwks::{Document, JwksError};
+use crate::cli::output::{self, Format};
+use crate::cli::rpc::RpcError;
+use crate::cli::text;
+use crate::cli::tree::{Io, Outcome};
+use crate::cli::values::{FlagValue, Unfit};
 use crate::proto::server::bundle::GetBundleRequest;
 use crate::proto::server::bundle::bundle_client::BundleClient;
 use crate::proto::types;
@@ -17,7 +17,7 @@ use crate::runtime::telemetry::quoted;
 
 /// `bundle show`
 #[derive(Debug, Default)]
-pub(super) struct Show {
+pub(in crate::cli) struct Show {
     format: BundleFormat,
     output: Format,
 }
@@ -47,14 +47,14 @@ impl Ask for Show {
 
 /// How a bundle is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum BundleFormat {
+pub(in crate::cli) enum BundleFormat {
     #[default]
     Pem,
     Spiffe,
 }
 
 impl BundleFormat {
-    fn write(self, bundle: &types::Bundle) -> Result<String, WriteError> {
+    pub(super) fn write(self, bundle: &types::Bundle) -> Result<String, WriteError> {
         match self {
             Self::Pem => {
                 let pem = |authority: &types::X509Certificate| {
@@ -76,7 +76,7 @@ impl BundleFormat {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum WriteError {
+pub(super) enum WriteError {
     #[error("the server sent an authority that is no certificate")]
     Authority(#[from] X509Error),
     #[error("writing the bundle as a set of keys")]
