@@ -52,3 +52,24 @@ install_python_client() {
       --requirement "$python_packages" &&
     touch "$mark"
 }
+
+# install_postgres: a PostgreSQL server, whose programs are in $postgres_programs when this succeeds. The
+# tests start it themselves; the one that Debian would start is not made.
+install_postgres() {
+  find_postgres && return
+  # A package that makes no cluster of its own where this file says so.
+  if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    as_root mkdir -p /etc/postgresql-common &&
+      echo 'create_main_cluster = false' |
+      as_root tee /etc/postgresql-common/createcluster.conf >/dev/null || return 1
+  fi
+  install_packages postgresql && find_postgres
+}
+
+# The newest of those that Debian has installed side by side, or whichever is on the path.
+find_postgres() {
+  local initdb
+  initdb=$(find /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1)
+  [ -n "$initdb" ] || initdb=$(command -v initdb) || return 1
+  postgres_programs=$(dirname "$initdb")
+}

@@ -2,34 +2,45 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use spiffe_issuer::domain::{EntryFilter, Fault, Kind};
 use spiffe_issuer::server::store::sql::{ConnectionString, SqlStore};
 use spiffe_issuer::server::store::{CloseStore, EntryStore, StoreError};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
+use tempfile::TempDir;
 
-use crate::{Engine, Site, at, create, entry};
+use crate::{at, create, entry};
 
 fn string(path: &Path) -> ConnectionString {
     path.to_str().unwrap().parse().unwrap()
 }
 
-fn site() -> Site {
-    Site {
-        engine: Engine::Sqlite,
-        dir: tempfile::tempdir().unwrap(),
+/// A directory for a file of the store.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("store.sqlite3")
+    }
+
+    async fn open(&self) -> SqlStore {
+        SqlStore::open(&string(&self.path())).await.unwrap()
     }
 }
 
 #[tokio::test]
 async fn the_file_and_those_beside_it_are_private() {
-    let site = site();
-    let store = site.open().await;
-    create(&*store, entry("/a", "/p", &["t:a"])).await;
+    let place = Place::new();
+    let store = place.open().await;
+    create(&store, entry("/a", "/p", &["t:a"])).await;
     let mut files = 0;
-    for file in fs::read_dir(site.dir.path()).unwrap() {
+    for file in fs::read_dir(place.0.path()).unwrap() {
         let mode = file.unwrap().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         files += 1;
@@ -39,8 +50,8 @@ async fn the_file_and_those_beside_it_are_private() {
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_with_both_versions() {
-    let site = site();
-    let path = site.dir.path().join("store.sqlite3");
+    let place = Place::new();
+    let path = place.path();
     SqlStore::open(&string(&path)).await.unwrap().close().await;
     let options = SqliteConnectOptions::new().filename(&path);
     let mut connection = options.connect().await.unwrap();
@@ -60,8 +71,8 @@ async fn a_newer_schema_is_refused_with_both_versions() {
 
 #[tokio::test]
 async fn another_programs_database_is_left_alone() {
-    let site = site();
-    let path = site.dir.path().join("store.sqlite3");
+    let place = Place::new();
+    let path = place.path();
     let options = SqliteConnectOptions::new().filename(&path);
     let mut connection = options.create_if_missing(true).connect().await.unwrap();
     sqlx::query("CREATE TABLE migrations (id integer)")
@@ -75,16 +86,16 @@ async fn another_programs_database_is_left_alone() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_opened_is_named() {
-    let site = site();
-    let missing = site.dir.path().join("missing").join("store.sqlite3");
-    let text = site.dir.path().join("text");
+    let place = Place::new();
+    let missing = place.0.path().join("missing").join("store.sqlite3");
+    let text = place.0.path().join("text");
     fs::write(
         &text,
         "no database at all, and long enough to be sure of it",
     )
     .unwrap();
     fs::set_permissions(&text, Permissions::from_mode(0o600)).unwrap();
-    let none = format!("{}?mode=rw", site.dir.path().join("none").display());
+    let none = format!("{}?mode=rw", place.0.path().join("none").display());
     for (at, path) in [
         (string(&missing), "missing/store.sqlite3"),
         (string(&text), "text"),
@@ -98,8 +109,8 @@ async fn a_file_that_cannot_be_opened_is_named() {
 
 #[tokio::test]
 async fn a_damaged_file_is_named() {
-    let site = site();
-    let path = site.dir.path().join("store.sqlite3");
+    let place = Place::new();
+    let path = place.path();
     let store = SqlStore::open(&string(&path)).await.unwrap();
     for n in 0..50 {
         create(&store, entry(&format!("/{n}"), "/p", &["t:a"])).await;
@@ -122,8 +133,8 @@ async fn a_damaged_file_is_named() {
 
 #[tokio::test]
 async fn a_write_that_is_given_up_leaves_nothing_half_done() {
-    let site = site();
-    let store = site.open_sqlite().await;
+    let place = Place::new();
+    let store = place.open().await;
     create(&store, entry("/a", "/p", &["t:a"])).await;
     // Dropped at each of the places where it waits, until it gets through.
     for polls in 1.. {

@@ -12,6 +12,9 @@ mod entries;
 mod failures;
 mod federation;
 mod nodes;
+#[path = "../postgres/mod.rs"]
+mod postgres;
+mod shared;
 mod tokens;
 
 use std::sync::Arc;
@@ -23,43 +26,63 @@ use spiffe_core::{SpiffeId, TrustDomain};
 use spiffe_issuer::domain::{
     AttestedNode, AuthorityId, Entry, NewEntry, NodeSvid, SelectorSet, Serial,
 };
-use spiffe_issuer::server::store::sql::SqlStore;
-use spiffe_issuer::server::store::{Created, DataStore};
+use spiffe_issuer::server::store::sql::{PostgresConfig, SqlStore};
+use spiffe_issuer::server::store::{Created, DataStore, StoreError};
 use tempfile::TempDir;
 
+use self::postgres::Postgres;
+
 /// A place where one store lives, and lives on when it is closed and opened again.
-struct Site {
-    engine: Engine,
-    dir: TempDir,
+enum Site {
+    Postgres {
+        server: &'static Postgres,
+        database: String,
+    },
+    Sqlite {
+        dir: TempDir,
+    },
 }
-
-/// The databases that we can use.
-#[derive(Debug, Clone, Copy)]
-enum Engine {
-    Sqlite,
-}
-
-const ENGINES: [Engine; 1] = [Engine::Sqlite];
 
 impl Site {
-    async fn open(&self) -> Arc<dyn DataStore> {
-        match self.engine {
-            Engine::Sqlite => Arc::new(self.open_sqlite().await),
+    fn sqlite() -> Self {
+        Self::Sqlite {
+            dir: tempfile::tempdir().unwrap(),
         }
     }
 
-    async fn open_sqlite(&self) -> SqlStore {
-        let path = self.dir.path().join("store.sqlite3");
-        let at = path.to_str().unwrap().parse().unwrap();
-        SqlStore::open(&at).await.unwrap()
+    /// `None` where PostgreSQL is not there.
+    fn postgres() -> Option<Self> {
+        let server = Postgres::shared()?;
+        let database = server.database();
+        Some(Self::Postgres { server, database })
+    }
+
+    async fn open(&self) -> Arc<dyn DataStore> {
+        Arc::new(self.try_open(true).await.unwrap())
+    }
+
+    async fn try_open(&self, migrate: bool) -> Result<SqlStore, StoreError> {
+        match self {
+            Self::Postgres { server, database } => {
+                let at = server.connection_string(database).parse().unwrap();
+                let mut config = PostgresConfig::new(at);
+                config.migrate = migrate;
+                SqlStore::open_postgres(&config).await
+            }
+            Self::Sqlite { dir } => {
+                let path = dir.path().join("store.sqlite3");
+                let at = path.to_str().unwrap().parse().unwrap();
+                SqlStore::open_sqlite(&at, migrate).await
+            }
+        }
     }
 }
 
 /// Holds a promise against a fresh store of each engine.
 async fn on_each(promise: impl AsyncFn(&Site)) {
-    for engine in ENGINES {
-        let dir = tempfile::tempdir().unwrap();
-        promise(&Site { engine, dir }).await;
+    promise(&Site::sqlite()).await;
+    if let Some(site) = Site::postgres() {
+        promise(&site).await;
     }
 }
 

@@ -73,6 +73,7 @@ impl Follower {
         mut part: Part,
         stop: Shutdown,
     ) -> Result<(), TaskError> {
+        let mut bell = self.store.bell();
         loop {
             match self.tick().await {
                 Ok(()) => part.succeeded(),
@@ -85,6 +86,7 @@ impl Follower {
             let next = clock.now() + LOOK_EVERY;
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
+                () = bell.rung() => {}
                 () = sleep_until(&*clock, next) => {}
             }
         }

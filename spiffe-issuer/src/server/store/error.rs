@@ -1,6 +1,8 @@
 //! Why the store did not do what was asked.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 use spiffe_core::TrustDomain;
 
@@ -16,22 +18,40 @@ pub enum StoreError {
     })]
     AlreadyTainted(AuthorityKind),
     /// The database did not answer in time, or is closed.
-    #[error("the database did not answer")]
-    Away(#[source] sqlx::Error),
+    #[error("{at}: the database did not answer")]
+    Away {
+        /// The database.
+        at: Location,
+        /// What went wrong.
+        source: sqlx::Error,
+    },
     /// It is not at the revision that it was read at.
     #[error("it was changed by someone else meanwhile")]
     Conflict,
-    /// The database file is damaged.
-    #[error("{}: the database file is damaged; stop the server and restore a backup", path.display())]
+    /// Others were in the way for too long, or again and again.
+    #[error("{at}: the database is busy with other writes")]
+    Contended {
+        /// The database.
+        at: Location,
+        /// What it said.
+        source: sqlx::Error,
+    },
+    /// The database is damaged.
+    #[error("{at}: the database is damaged; stop the server and restore a backup")]
     Corrupt {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
         /// What the database said.
         source: sqlx::Error,
     },
     /// The database failed in a way that has no name here.
-    #[error("the database failed")]
-    Database(#[source] sqlx::Error),
+    #[error("{at}: the database failed")]
+    Database {
+        /// The database.
+        at: Location,
+        /// What it said.
+        source: sqlx::Error,
+    },
     /// A row holds something that we never write.
     #[error("the database holds something unreadable in {table}.{column}")]
     Decode {
@@ -43,10 +63,12 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The system would not write or read: a quota or a limit is reached, or the disk is ill.
-    #[error("{}: the disk does not do what it is asked to; check its quota, its space and its health", path.display())]
+    #[error(
+        "{at}: the disk does not do what it is asked to; check its quota, its space and its health"
+    )]
     Disk {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
         /// What the database said.
         source: sqlx::Error,
     },
@@ -57,16 +79,18 @@ pub enum StoreError {
     #[error("the changes asked for are no longer kept")]
     FeedPruned,
     /// It is the database of another program.
-    #[error("{}: holds the tables of another program, such as SPIRE; give us a file of our own", path.display())]
+    #[error(
+        "{at}: holds the tables of another program, such as SPIRE; give us a database of our own"
+    )]
     Foreign {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
     },
     /// There is no space left.
-    #[error("{}: the disk is full; free some space, nothing was lost", path.display())]
+    #[error("{at}: the disk is full; free some space, nothing was lost")]
     Full {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
         /// What the database said.
         source: sqlx::Error,
     },
@@ -77,21 +101,29 @@ pub enum StoreError {
     #[error("the bundle has another key with the ID \"{0}\"")]
     KeyIdTaken(String),
     /// Another process holds the database.
-    #[error("{}: locked by another process; only one server may use this file", path.display())]
+    #[error("{at}: locked by another process; only one server may use this file")]
     Locked {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
         /// What the database said.
+        source: sqlx::Error,
+    },
+    /// The schema was brought up to date by a newer server while this one runs.
+    #[error("{at}: the schema has changed meanwhile")]
+    Migrated {
+        /// The database.
+        at: Location,
+        /// What it said.
         source: sqlx::Error,
     },
     /// The database was written by a newer version of this program.
     #[error(
-        "{}: has schema version {found}, this program knows versions up to {known}; run the newer program",
-        path.display()
+        "{at}: has schema version {found}, this program knows versions up to {known}; run the newer \
+         program"
     )]
     Newer {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
         /// The version that it has.
         found: i64,
         /// The newest version that we know.
@@ -104,6 +136,14 @@ pub enum StoreError {
         AuthorityKind::Wit => "no WIT Key found with provided key ID",
     })]
     NoAuthority(AuthorityKind),
+    /// A text that the database cannot keep.
+    #[error("{at}: a text must not contain the byte 0")]
+    NulByte {
+        /// The database.
+        at: Location,
+        /// What it said.
+        source: sqlx::Error,
+    },
     /// An entry would federate with a trust domain whose bundle is not here.
     #[error("unable to find federated bundle \"{0}\"")]
     NoBundle(TrustDomain),
@@ -113,19 +153,35 @@ pub enum StoreError {
     /// There is no such thing.
     #[error("there is no such thing")]
     NotFound,
+    /// Its schema is older than ours, and we may not change it.
+    #[error(
+        "{at}: has schema version {found}, this program needs {known}; start one server without \
+         `disable_migration`, after a backup"
+    )]
+    Older {
+        /// The database.
+        at: Location,
+        /// The version that it has.
+        found: i64,
+        /// The version that we need.
+        known: i64,
+    },
     /// The database cannot be opened.
-    #[error("{}: cannot open the database", path.display())]
+    #[error("{at}: cannot open the database")]
     Open {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
         /// What went wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The file, or the file system it is on, cannot be written.
-    #[error("{}: the database file is read-only; check its owner and mode, and the mount", path.display())]
+    /// It cannot be written: a file with the wrong mode, or a standby of PostgreSQL.
+    #[error(
+        "{at}: the database is read-only; check a file's owner, mode and mount, and that a PostgreSQL \
+         server is the primary"
+    )]
     ReadOnly {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        at: Location,
         /// What the database said.
         source: sqlx::Error,
     },
@@ -162,23 +218,49 @@ impl Fault for StoreError {
             | Self::Untainted(_) => Kind::NotReady,
             Self::NodeBanned => Kind::Denied,
             Self::NoAuthority(_) | Self::NotFound => Kind::NotFound,
-            Self::NoBundle(_) | Self::TokenExpired | Self::TokenUnknown => Kind::Invalid,
-            Self::Away(_)
+            Self::NoBundle(_) | Self::NulByte { .. } | Self::TokenExpired | Self::TokenUnknown => {
+                Kind::Invalid
+            }
+            Self::Away { .. }
+            | Self::Contended { .. }
             | Self::Disk { .. }
             | Self::Full { .. }
             | Self::Locked { .. }
+            | Self::Migrated { .. }
             | Self::ReadOnly { .. } => Kind::Unavailable,
             Self::Corrupt { .. }
-            | Self::Database(_)
+            | Self::Database { .. }
             | Self::Decode { .. }
             | Self::FeedPruned
             | Self::Foreign { .. }
             | Self::Newer { .. }
+            | Self::Older { .. }
             | Self::Open { .. } => Kind::Internal,
         }
     }
 
     fn denial(&self) -> Option<Denial> {
         matches!(self, Self::NodeBanned).then_some(Denial::AgentBanned)
+    }
+}
+
+/// Which database it is, as errors name it: a file, or a host and what it calls the database. It never
+/// holds a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location(Arc<str>);
+
+impl Location {
+    pub(super) fn file(path: &Path) -> Self {
+        Self(path.display().to_string().into())
+    }
+
+    pub(super) fn named(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }

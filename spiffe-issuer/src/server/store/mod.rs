@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use spiffe_core::{SpiffeId, TrustDomain};
 
-pub use error::StoreError;
+pub use error::{Location, StoreError};
 pub use records::{
     AuthorityList, Change, Changed, Created, Dissolve, FeedRevision, FetchStatus, JournalId,
     JournalWrite, Put, StoredBundle, StoredJournal, StoredRelationship, TokenAuthority,
@@ -405,12 +405,25 @@ pub trait ChangeFeed: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Change>, StoreError>;
 
+    /// What rings when there is something new to read, so that nobody has to ask all the time.
+    fn bell(&self) -> Box<dyn Bell>;
+
     /// Forgets all but the latest changes, so many of them, and returns how many went.
     ///
     /// # Errors
     ///
     /// Where the store fails.
     async fn prune_changes(&self, keep: u64) -> Result<u64, StoreError>;
+}
+
+/// Rings when something has changed, whichever server wrote it.
+///
+/// It may ring for nothing, and while the store is away it does not ring at all: whoever relies on a
+/// change asks now and then as well.
+#[async_trait]
+pub trait Bell: Send {
+    /// Returns when it rings. Nothing is lost where the wait is given up.
+    async fn rung(&mut self);
 }
 
 /// The end of a store.

@@ -8,11 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use spiffe_core::TrustDomain;
 use spiffe_core::x509::{Certificate, PublicKey};
-use sqlx::QueryBuilder;
-use sqlx::sqlite::SqliteRow;
 
-use super::row::{Columns, duration_seconds, from_seconds, json, seconds, whole_second};
+use super::row::{Columns, Row, duration_seconds, from_seconds, json, seconds, whole_second};
 use super::session::{Session, Writing};
+use super::statement::query;
 use super::{SqlStore, changes, entries, entry_row, filter};
 use crate::domain::{AuthorityId, AuthorityKind, Page, Paged, Revision};
 use crate::server::store::{
@@ -24,15 +23,15 @@ use crate::server::store::{
 impl BundleStore for SqlStore {
     async fn find_bundle(&self, of: &TrustDomain) -> Result<Option<StoredBundle>, StoreError> {
         let mut session = self.reading().await?;
-        let query = sqlx::query("SELECT * FROM bundles WHERE trust_domain = $1");
+        let query = query("SELECT * FROM bundles WHERE trust_domain = $1");
         let row = session.one(query.bind(of.as_str())).await?;
         row.as_ref().map(bundle).transpose()
     }
 
     async fn list_bundles(&self, page: &Page) -> Result<Paged<StoredBundle>, StoreError> {
-        let mut sql = QueryBuilder::new("SELECT * FROM bundles WHERE 1 = 1");
+        let mut sql = query("SELECT * FROM bundles WHERE 1 = 1");
         filter::page(&mut sql, page);
-        let rows = self.reading().await?.all(sql.build()).await?;
+        let rows = self.reading().await?.all(sql).await?;
         let rows = rows.iter().map(|row| Ok((place(row)?, bundle(row)?)));
         let rows: Result<_, StoreError> = rows.collect();
         Ok(filter::paged(rows?, page))
@@ -41,7 +40,7 @@ impl BundleStore for SqlStore {
     async fn count_bundles(&self) -> Result<u64, StoreError> {
         let mut session = self.reading().await?;
         let row = session
-            .the(sqlx::query("SELECT COUNT(*) AS found FROM bundles"))
+            .the(query("SELECT COUNT(*) AS found FROM bundles"))
             .await?;
         Columns::of("bundles", &row).count("found")
     }
@@ -145,7 +144,7 @@ impl BundleStore for SqlStore {
     async fn delete_bundle(&self, of: &TrustDomain, how: Dissolve) -> Result<bool, StoreError> {
         let mut session = self.writing().await?;
         dissolve(&mut session, of, how).await?;
-        let delete = sqlx::query("DELETE FROM bundles WHERE trust_domain = $1");
+        let delete = query("DELETE FROM bundles WHERE trust_domain = $1");
         let there = session.run(delete.bind(of.as_str())).await? > 0;
         if there {
             changes::note(&mut session, &Changed::Bundle(of.clone())).await?;
@@ -290,7 +289,7 @@ async fn dissolve(
     bundle: &TrustDomain,
     how: Dissolve,
 ) -> Result<(), StoreError> {
-    let query = sqlx::query(
+    let query = query(
         "SELECT entries.* FROM entries JOIN entry_federation ON owner = seq
          WHERE trust_domain = $1 ORDER BY seq",
     );
@@ -316,13 +315,13 @@ async fn locate(
     session: &mut Session<Writing>,
     of: &TrustDomain,
 ) -> Result<Option<StoredBundle>, StoreError> {
-    let query = sqlx::query("SELECT * FROM bundles WHERE trust_domain = $1");
+    let query = query("SELECT * FROM bundles WHERE trust_domain = $1");
     let row = session.one(query.bind(of.as_str())).await?;
     row.as_ref().map(bundle).transpose()
 }
 
 async fn write(session: &mut Session<Writing>, bundle: &StoredBundle) -> Result<(), StoreError> {
-    let upsert = sqlx::query(
+    let upsert = query(
         "INSERT INTO bundles (
             trust_domain, x509_authorities, refresh_hint, sequence_number, jwt_authorities,
             wit_authorities
@@ -378,7 +377,7 @@ fn keys(row: &Columns<'_>, column: &'static str) -> Result<Vec<TokenAuthority>, 
     keys.collect()
 }
 
-fn bundle(row: &SqliteRow) -> Result<StoredBundle, StoreError> {
+fn bundle(row: &Row) -> Result<StoredBundle, StoreError> {
     let row = Columns::of("bundles", row);
     let authorities: Vec<(String, bool)> = row.json("x509_authorities")?;
     let authorities = authorities.iter().map(|(der, tainted)| {
@@ -400,6 +399,6 @@ fn bundle(row: &SqliteRow) -> Result<StoredBundle, StoreError> {
     })
 }
 
-fn place(row: &SqliteRow) -> Result<i64, StoreError> {
+fn place(row: &Row) -> Result<i64, StoreError> {
     Columns::of("bundles", row).value("seq")
 }

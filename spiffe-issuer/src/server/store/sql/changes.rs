@@ -1,20 +1,18 @@
 //! The change feed: each write leaves a row, each row has the next revision.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 
 use super::SqlStore;
-use super::row::Columns;
+use super::row::{Columns, Row};
 use super::session::{Session, Writing};
-use crate::server::store::{Change, ChangeFeed, Changed, FeedRevision, StoreError};
+use super::statement::query;
+use crate::server::store::{Bell, Change, ChangeFeed, Changed, FeedRevision, StoreError};
 
 #[async_trait]
 impl ChangeFeed for SqlStore {
     async fn latest_revision(&self) -> Result<FeedRevision, StoreError> {
         let mut session = self.reading().await?;
-        let row = session
-            .the(sqlx::query("SELECT revision FROM feed"))
-            .await?;
+        let row = session.the(query("SELECT revision FROM feed")).await?;
         revision(&Columns::of("feed", &row))
     }
 
@@ -24,7 +22,7 @@ impl ChangeFeed for SqlStore {
         limit: usize,
     ) -> Result<Vec<Change>, StoreError> {
         let mut session = self.reading().await?;
-        let query = sqlx::query(
+        let query = query(
             "SELECT revision, kind, subject FROM changes WHERE revision > $1
              ORDER BY revision LIMIT $2",
         );
@@ -39,15 +37,32 @@ impl ChangeFeed for SqlStore {
         }
     }
 
+    fn bell(&self) -> Box<dyn Bell> {
+        match self.pools.postgres() {
+            Some(database) => Box::new(database.bell()),
+            None => Box::new(Silent),
+        }
+    }
+
     async fn prune_changes(&self, keep: u64) -> Result<u64, StoreError> {
         let mut session = self.writing().await?;
         // The latest one always stays: it shows those who are behind that there is something new.
         let keep = i64::try_from(keep.max(1)).unwrap_or(i64::MAX);
         let delete =
-            sqlx::query("DELETE FROM changes WHERE revision <= (SELECT revision FROM feed) - $1");
+            query("DELETE FROM changes WHERE revision <= (SELECT revision FROM feed) - $1");
         let deleted = session.run(delete.bind(keep)).await?;
         session.commit().await?;
         Ok(deleted)
+    }
+}
+
+/// Where nobody else writes, nobody rings: whoever asks sees what there is.
+struct Silent;
+
+#[async_trait]
+impl Bell for Silent {
+    async fn rung(&mut self) {
+        std::future::pending().await
     }
 }
 
@@ -57,7 +72,7 @@ pub(super) async fn note(
     session: &mut Session<Writing>,
     changed: &Changed,
 ) -> Result<(), StoreError> {
-    let raise = sqlx::query("UPDATE feed SET revision = revision + 1 RETURNING revision");
+    let raise = query("UPDATE feed SET revision = revision + 1 RETURNING revision");
     let row = session.the(raise).await?;
     let revision = revision(&Columns::of("feed", &row))?;
     let (kind, subject) = match changed {
@@ -66,12 +81,12 @@ pub(super) async fn note(
         Changed::Node(id) => (NODE, id.as_str()),
         Changed::Relationship(with) => (RELATIONSHIP, with.as_str()),
     };
-    let insert = sqlx::query("INSERT INTO changes (revision, kind, subject) VALUES ($1, $2, $3)");
+    let insert = query("INSERT INTO changes (revision, kind, subject) VALUES ($1, $2, $3)");
     let insert = insert.bind(revision.0).bind(kind).bind(subject);
     session.run(insert).await.map(drop)
 }
 
-fn change(row: &SqliteRow) -> Result<Change, StoreError> {
+fn change(row: &Row) -> Result<Change, StoreError> {
     let row = Columns::of("changes", row);
     let subject = match row.value("kind")? {
         BUNDLE => Changed::Bundle(row.parsed("subject")?),

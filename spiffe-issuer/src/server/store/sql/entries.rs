@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use spiffe_core::SpiffeId;
-use sqlx::QueryBuilder;
 
 use super::entry_row::{self, entry, place};
 use super::row::{Columns, seconds, selectors_json, whole_second};
 use super::session::{Session, Writing};
+use super::statement::query;
 use super::{SqlStore, bundles, changes, filter};
 use crate::domain::{Entry, EntryFilter, EntryId, NewEntry, Page, Paged, Revision, SelectorSet};
 use crate::server::store::{Changed, Created, EntryStore, StoreError};
@@ -31,7 +31,7 @@ impl EntryStore for SqlStore {
 
     async fn find_entry(&self, id: &EntryId) -> Result<Option<Entry>, StoreError> {
         let mut session = self.reading().await?;
-        let query = sqlx::query("SELECT * FROM entries WHERE id = $1");
+        let query = query("SELECT * FROM entries WHERE id = $1");
         let row = session.one(query.bind(id.as_str())).await?;
         row.as_ref().map(entry).transpose()
     }
@@ -41,19 +41,19 @@ impl EntryStore for SqlStore {
         filter: &EntryFilter,
         page: &Page,
     ) -> Result<Paged<Entry>, StoreError> {
-        let mut sql = QueryBuilder::new("SELECT * FROM entries");
+        let mut sql = query("SELECT * FROM entries");
         filter::entries(&mut sql, filter);
         filter::page(&mut sql, page);
-        let rows = self.reading().await?.all(sql.build()).await?;
+        let rows = self.reading().await?.all(sql).await?;
         let rows = rows.iter().map(|row| Ok((place(row)?, entry(row)?)));
         let rows: Result<_, StoreError> = rows.collect();
         Ok(filter::paged(rows?, page))
     }
 
     async fn count_entries(&self, filter: &EntryFilter) -> Result<u64, StoreError> {
-        let mut sql = QueryBuilder::new("SELECT COUNT(*) AS found FROM entries");
+        let mut sql = query("SELECT COUNT(*) AS found FROM entries");
         filter::entries(&mut sql, filter);
-        let row = self.reading().await?.the(sql.build()).await?;
+        let row = self.reading().await?.the(sql).await?;
         Columns::of("entries", &row).count("found")
     }
 
@@ -94,7 +94,7 @@ impl EntryStore for SqlStore {
     async fn prune_entries(&self, now: SystemTime, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mut session = self.writing().await?;
         let query =
-            sqlx::query("SELECT * FROM entries WHERE expires_at < $1 ORDER BY expires_at LIMIT $2");
+            query("SELECT * FROM entries WHERE expires_at < $1 ORDER BY expires_at LIMIT $2");
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = session.all(query.bind(seconds(now)).bind(limit)).await?;
         let mut pruned = Vec::new();
@@ -140,7 +140,7 @@ pub(super) async fn delete_where(
     parent_id: &SpiffeId,
     selectors: &SelectorSet,
 ) -> Result<(), StoreError> {
-    let query = sqlx::query("SELECT * FROM entries WHERE parent_id = $1 AND selectors = $2");
+    let query = query("SELECT * FROM entries WHERE parent_id = $1 AND selectors = $2");
     let query = query
         .bind(parent_id.as_str())
         .bind(selectors_json(selectors));
@@ -175,7 +175,7 @@ async fn locate(
     session: &mut Session<Writing>,
     id: &EntryId,
 ) -> Result<Option<(i64, Entry)>, StoreError> {
-    let query = sqlx::query("SELECT * FROM entries WHERE id = $1");
+    let query = query("SELECT * FROM entries WHERE id = $1");
     let row = session.one(query.bind(id.as_str())).await?;
     row.map(|row| Ok((place(&row)?, entry(&row)?))).transpose()
 }
@@ -185,7 +185,7 @@ async fn alike(
     session: &mut Session<Writing>,
     body: &NewEntry,
 ) -> Result<Option<Entry>, StoreError> {
-    let query = sqlx::query("SELECT * FROM entries WHERE likeness = $1 ORDER BY seq LIMIT 1");
+    let query = query("SELECT * FROM entries WHERE likeness = $1 ORDER BY seq LIMIT 1");
     let row = session.one(query.bind(entry_row::likeness(body))).await?;
     row.as_ref().map(entry).transpose()
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use aws_lc_rs::digest;
 use spiffe_core::TrustDomain;
-use sqlx::sqlite::SqliteRow;
 
-use super::row::{Columns, duration_seconds, flag, json, seconds, selectors_json};
+use super::row::{Columns, Row, duration_seconds, flag, json, seconds, selectors_json};
 use super::session::{Session, Writing};
+use super::statement::{Insert, query};
 use crate::domain::{Entry, Hint, NewEntry, Revision};
 use crate::server::store::StoreError;
 
 /// The entry that a row of `entries` is.
-pub(super) fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
+pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
     let row = Columns::of("entries", row);
     let hint: &str = row.value("hint")?;
     let hint = Hint::new(hint).ok_or_else(|| row.unreadable("hint", "it is too long"))?;
@@ -41,7 +41,7 @@ pub(super) fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
 }
 
 /// The place of a row in a list.
-pub(super) fn place(row: &SqliteRow) -> Result<i64, StoreError> {
+pub(super) fn place(row: &Row) -> Result<i64, StoreError> {
     Columns::of("entries", row).value("seq")
 }
 
@@ -63,40 +63,35 @@ pub(super) async fn insert(
         .iter()
         .map(TrustDomain::as_str)
         .collect();
-    let insert = sqlx::query(
-        "INSERT INTO entries (
-            seq, id, likeness, spiffe_id, parent_id, selectors, selector_count, federates_with,
-            federates_with_count, dns_names, x509_svid_ttl, jwt_svid_ttl, admin, downstream,
-            store_svid, disable_x509_svid_prefetch, jwt_svid_include_jti, hint, expires_at,
-            revision, created_at
-         ) VALUES (
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-            $20, $21
-         ) RETURNING seq",
-    );
-    let insert = insert
-        .bind(seq)
-        .bind(entry.id.as_str())
-        .bind(likeness(body))
-        .bind(body.spiffe_id.as_str())
-        .bind(body.parent_id.as_str())
-        .bind(selectors_json(&body.selectors))
-        .bind(len(body.selectors.len()))
-        .bind(json(&federates_with))
-        .bind(len(federates_with.len()))
-        .bind(json(&body.dns_names))
-        .bind(body.x509_svid_ttl.map(duration_seconds))
-        .bind(body.jwt_svid_ttl.map(duration_seconds))
-        .bind(flag(body.admin))
-        .bind(flag(body.downstream))
-        .bind(flag(body.store_svid))
-        .bind(flag(body.disable_x509_svid_prefetch))
-        .bind(flag(body.jwt_svid_include_jti))
-        .bind(body.hint.as_str())
-        .bind(body.expires_at.map(seconds))
-        .bind(entry.revision.0)
-        .bind(seconds(entry.created_at));
-    let row = session.the(insert).await?;
+    let mut insert = Insert::into("entries");
+    if let Some(seq) = seq {
+        insert.set("seq", seq);
+    }
+    insert
+        .set("id", entry.id.as_str())
+        .set("likeness", likeness(body))
+        .set("spiffe_id", body.spiffe_id.as_str())
+        .set("parent_id", body.parent_id.as_str())
+        .set("selectors", selectors_json(&body.selectors))
+        .set("selector_count", len(body.selectors.len()))
+        .set("federates_with", json(&federates_with))
+        .set("federates_with_count", len(federates_with.len()))
+        .set("dns_names", json(&body.dns_names))
+        .set("x509_svid_ttl", body.x509_svid_ttl.map(duration_seconds))
+        .set("jwt_svid_ttl", body.jwt_svid_ttl.map(duration_seconds))
+        .set("admin", flag(body.admin))
+        .set("downstream", flag(body.downstream))
+        .set("store_svid", flag(body.store_svid))
+        .set(
+            "disable_x509_svid_prefetch",
+            flag(body.disable_x509_svid_prefetch),
+        )
+        .set("jwt_svid_include_jti", flag(body.jwt_svid_include_jti))
+        .set("hint", body.hint.as_str())
+        .set("expires_at", body.expires_at.map(seconds))
+        .set("revision", entry.revision.0)
+        .set("created_at", seconds(entry.created_at));
+    let row = session.the(insert.returning("seq")).await?;
     index(session, place(&row)?, body).await
 }
 
@@ -106,8 +101,7 @@ async fn index(
     body: &NewEntry,
 ) -> Result<(), StoreError> {
     for selector in &body.selectors {
-        let insert =
-            sqlx::query("INSERT INTO entry_selectors (owner, kind, value) VALUES ($1, $2, $3)");
+        let insert = query("INSERT INTO entry_selectors (owner, kind, value) VALUES ($1, $2, $3)");
         let insert = insert
             .bind(seq)
             .bind(selector.kind())
@@ -115,8 +109,7 @@ async fn index(
         session.run(insert).await?;
     }
     for trust_domain in &body.federates_with {
-        let insert =
-            sqlx::query("INSERT INTO entry_federation (owner, trust_domain) VALUES ($1, $2)");
+        let insert = query("INSERT INTO entry_federation (owner, trust_domain) VALUES ($1, $2)");
         session
             .run(insert.bind(seq).bind(trust_domain.as_str()))
             .await?;
@@ -126,7 +119,7 @@ async fn index(
 
 /// Deletes the row, and with it what it is searched by.
 pub(super) async fn delete(session: &mut Session<Writing>, seq: i64) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM entries WHERE seq = $1");
+    let delete = query("DELETE FROM entries WHERE seq = $1");
     session.run(delete.bind(seq)).await.map(drop)
 }
 

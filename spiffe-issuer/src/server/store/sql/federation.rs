@@ -2,11 +2,10 @@
 
 use async_trait::async_trait;
 use spiffe_core::{SpiffeId, TrustDomain};
-use sqlx::QueryBuilder;
-use sqlx::sqlite::SqliteRow;
 
-use super::row::{Columns, seconds};
+use super::row::{Columns, Row, seconds};
 use super::session::{Session, Writing};
+use super::statement::query;
 use super::{SqlStore, bundles, changes, filter};
 use crate::domain::{EndpointProfile, Page, Paged, Relationship};
 use crate::server::store::{
@@ -35,7 +34,7 @@ impl FederationStore for SqlStore {
         with: &TrustDomain,
     ) -> Result<Option<StoredRelationship>, StoreError> {
         let mut session = self.reading().await?;
-        let query = sqlx::query("SELECT * FROM relationships WHERE trust_domain = $1");
+        let query = query("SELECT * FROM relationships WHERE trust_domain = $1");
         let row = session.one(query.bind(with.as_str())).await?;
         row.as_ref().map(relationship).transpose()
     }
@@ -44,9 +43,9 @@ impl FederationStore for SqlStore {
         &self,
         page: &Page,
     ) -> Result<Paged<StoredRelationship>, StoreError> {
-        let mut sql = QueryBuilder::new("SELECT * FROM relationships WHERE 1 = 1");
+        let mut sql = query("SELECT * FROM relationships WHERE 1 = 1");
         filter::page(&mut sql, page);
-        let rows = self.reading().await?.all(sql.build()).await?;
+        let rows = self.reading().await?.all(sql).await?;
         let rows = rows.iter().map(|row| Ok((place(row)?, relationship(row)?)));
         let rows: Result<_, StoreError> = rows.collect();
         Ok(filter::paged(rows?, page))
@@ -67,7 +66,7 @@ impl FederationStore for SqlStore {
 
     async fn delete_relationship(&self, with: &TrustDomain) -> Result<bool, StoreError> {
         let mut session = self.writing().await?;
-        let delete = sqlx::query("DELETE FROM relationships WHERE trust_domain = $1");
+        let delete = query("DELETE FROM relationships WHERE trust_domain = $1");
         let there = session.run(delete.bind(with.as_str())).await? > 0;
         if there {
             changes::note(&mut session, &Changed::Relationship(with.clone())).await?;
@@ -108,7 +107,7 @@ async fn locate(
     session: &mut Session<Writing>,
     with: &TrustDomain,
 ) -> Result<Option<StoredRelationship>, StoreError> {
-    let query = sqlx::query("SELECT * FROM relationships WHERE trust_domain = $1");
+    let query = query("SELECT * FROM relationships WHERE trust_domain = $1");
     let row = session.one(query.bind(with.as_str())).await?;
     row.as_ref().map(relationship).transpose()
 }
@@ -118,7 +117,7 @@ async fn write(
     relationship: &Relationship,
     status: &FetchStatus,
 ) -> Result<(), StoreError> {
-    let upsert = sqlx::query(
+    let upsert = query(
         "INSERT INTO relationships (
             trust_domain, bundle_endpoint_url, endpoint_id, tried_at, succeeded_at, failure, next_at
          ) VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -147,7 +146,7 @@ async fn write(
     changes::note(session, &changed).await
 }
 
-fn relationship(row: &SqliteRow) -> Result<StoredRelationship, StoreError> {
+fn relationship(row: &Row) -> Result<StoredRelationship, StoreError> {
     let row = Columns::of("relationships", row);
     let endpoint_id: Option<SpiffeId> = row.parsed_opt("endpoint_id")?;
     Ok(StoredRelationship {
@@ -168,6 +167,6 @@ fn relationship(row: &SqliteRow) -> Result<StoredRelationship, StoreError> {
     })
 }
 
-fn place(row: &SqliteRow) -> Result<i64, StoreError> {
+fn place(row: &Row) -> Result<i64, StoreError> {
     Columns::of("relationships", row).value("seq")
 }

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{QueryBuilder, Sqlite};
-
 use super::row::{flag, seconds};
+use super::statement::Statement;
 use crate::domain::{Cursor, EntryFilter, Match, Matching, NodeFilter, Page, Paged, SelectorSet};
 
-type Sql = QueryBuilder<Sqlite>;
-
 /// The conditions of an entry filter, behind a `WHERE` that is always true.
-pub(super) fn entries(sql: &mut Sql, filter: &EntryFilter) {
+pub(super) fn entries(sql: &mut Statement, filter: &EntryFilter) {
     sql.push(" WHERE 1 = 1");
     if let Some(id) = &filter.spiffe_id {
         sql.push(" AND spiffe_id = ")
@@ -38,7 +35,7 @@ pub(super) fn entries(sql: &mut Sql, filter: &EntryFilter) {
 }
 
 /// The conditions of a node filter, behind a `WHERE` that is always true.
-pub(super) fn nodes(sql: &mut Sql, filter: &NodeFilter) {
+pub(super) fn nodes(sql: &mut Statement, filter: &NodeFilter) {
     sql.push(" WHERE 1 = 1");
     if let Some(attestation_type) = &filter.attestation_type {
         sql.push(" AND attestation_type = ")
@@ -74,7 +71,7 @@ pub(super) fn nodes(sql: &mut Sql, filter: &NodeFilter) {
 }
 
 /// The order and bounds of a page. One row more than asked for tells whether there is a next page.
-pub(super) fn page(sql: &mut Sql, page: &Page) {
+pub(super) fn page(sql: &mut Statement, page: &Page) {
     if let Some(Cursor(after)) = page.after {
         sql.push(" AND seq > ").push_bind(after);
     }
@@ -122,7 +119,7 @@ const NODE_SELECTORS: SetTable = SetTable {
     count: "selector_count",
 };
 
-fn selectors(sql: &mut Sql, table: &SetTable, set: &SelectorSet, how: Match) {
+fn selectors(sql: &mut Statement, table: &SetTable, set: &SelectorSet, how: Match) {
     matching(sql, table, set, how, |sql, selector| {
         sql.push("(kind = ")
             .push_bind(selector.kind().to_owned())
@@ -135,7 +132,7 @@ fn selectors(sql: &mut Sql, table: &SetTable, set: &SelectorSet, how: Match) {
 /// How many elements of the stored set were asked for decides every kind of match. The search begins
 /// at the elements, of which there is an index, and not at the owners, of which there are many.
 fn matching<T>(
-    sql: &mut Sql,
+    sql: &mut Statement,
     SetTable {
         table,
         owners,
@@ -143,7 +140,7 @@ fn matching<T>(
     }: &SetTable,
     set: &BTreeSet<T>,
     how: Match,
-    mut same: impl FnMut(&mut Sql, &T),
+    mut same: impl FnMut(&mut Statement, &T),
 ) {
     sql.push(format_args!(
         " AND seq IN (SELECT owner FROM {table} JOIN {owners} AS owned ON owned.seq = owner

@@ -1,14 +1,13 @@
 //! An attested node as a row, with what it is searched by.
 
-use sqlx::sqlite::SqliteRow;
-
-use super::row::{Columns, flag, seconds, selectors_json};
+use super::row::{Columns, Row, flag, seconds, selectors_json};
 use super::session::{Session, Writing};
+use super::statement::{Insert, query};
 use crate::domain::{AttestedNode, AuthorityId, NodeSvid, Serial};
 use crate::server::store::StoreError;
 
 /// The node that a row of `nodes` is.
-pub(super) fn node(row: &SqliteRow) -> Result<AttestedNode, StoreError> {
+pub(super) fn node(row: &Row) -> Result<AttestedNode, StoreError> {
     let row = Columns::of("nodes", row);
     let serial = |column| {
         let text: Option<&str> = row.value(column)?;
@@ -38,7 +37,7 @@ pub(super) fn node(row: &SqliteRow) -> Result<AttestedNode, StoreError> {
 }
 
 /// The place of a row in a list.
-pub(super) fn place(row: &SqliteRow) -> Result<i64, StoreError> {
+pub(super) fn place(row: &Row) -> Result<i64, StoreError> {
     Columns::of("nodes", row).value("seq")
 }
 
@@ -48,32 +47,38 @@ pub(super) async fn insert(
     seq: Option<i64>,
     node: &AttestedNode,
 ) -> Result<(), StoreError> {
-    let insert = sqlx::query(
-        "INSERT INTO nodes (
-            seq, id, attestation_type, serial, expires_at, renewed_serial, renewed_expires_at,
-            can_reattest, selectors, selector_count, agent_version, authority, renewed_authority
-         ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING seq",
-    );
     let renewed = node.renewed.as_ref();
-    let insert = insert
-        .bind(seq)
-        .bind(node.id.as_str())
-        .bind(&*node.attestation_type)
-        .bind(node.serial.as_ref().map(Serial::as_str))
-        .bind(seconds(node.expires_at))
-        .bind(renewed.map(|svid| svid.serial.as_str()))
-        .bind(renewed.map(|svid| seconds(svid.expires_at)))
-        .bind(flag(node.can_reattest))
-        .bind(selectors_json(&node.selectors))
-        .bind(i64::try_from(node.selectors.len()).unwrap_or(i64::MAX))
-        .bind(&*node.agent_version)
-        .bind(node.authority.as_ref().map(AuthorityId::as_str))
-        .bind(renewed.and_then(|svid| svid.authority.as_ref().map(AuthorityId::as_str)));
-    let row = session.the(insert).await?;
+    let mut insert = Insert::into("nodes");
+    if let Some(seq) = seq {
+        insert.set("seq", seq);
+    }
+    let named = |authority: &Option<AuthorityId>| Some(authority.as_ref()?.as_str().to_owned());
+    insert
+        .set("id", node.id.as_str())
+        .set("attestation_type", &*node.attestation_type)
+        .set("serial", node.serial.as_ref().map(Serial::as_str))
+        .set("expires_at", seconds(node.expires_at))
+        .set("authority", named(&node.authority))
+        .set("renewed_serial", renewed.map(|svid| svid.serial.as_str()))
+        .set(
+            "renewed_expires_at",
+            renewed.map(|svid| seconds(svid.expires_at)),
+        )
+        .set(
+            "renewed_authority",
+            renewed.and_then(|svid| named(&svid.authority)),
+        )
+        .set("can_reattest", flag(node.can_reattest))
+        .set("selectors", selectors_json(&node.selectors))
+        .set(
+            "selector_count",
+            i64::try_from(node.selectors.len()).unwrap_or(i64::MAX),
+        )
+        .set("agent_version", &*node.agent_version);
+    let row = session.the(insert.returning("seq")).await?;
     let seq = place(&row)?;
     for selector in &node.selectors {
-        let insert =
-            sqlx::query("INSERT INTO node_selectors (owner, kind, value) VALUES ($1, $2, $3)");
+        let insert = query("INSERT INTO node_selectors (owner, kind, value) VALUES ($1, $2, $3)");
         let insert = insert
             .bind(seq)
             .bind(selector.kind())
@@ -85,6 +90,6 @@ pub(super) async fn insert(
 
 /// Deletes the row, and with it what it is searched by.
 pub(super) async fn delete(session: &mut Session<Writing>, seq: i64) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM nodes WHERE seq = $1");
+    let delete = query("DELETE FROM nodes WHERE seq = $1");
     session.run(delete.bind(seq)).await.map(drop)
 }

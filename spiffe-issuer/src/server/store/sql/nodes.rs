@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use spiffe_core::SpiffeId;
-use sqlx::QueryBuilder;
 
 use super::node_row::{self, node, place};
 use super::row::{Columns, whole_second};
 use super::session::{Session, Writing};
+use super::statement::query;
 use super::{SqlStore, changes, entries, filter, tokens};
 use crate::domain::{
     AttestedNode, NewEntry, NodeFilter, NodeSvid, Page, Paged, Selector, SelectorSet, Serial,
@@ -99,7 +99,7 @@ impl NodeStore for SqlStore {
 
     async fn find_node(&self, id: &SpiffeId) -> Result<Option<AttestedNode>, StoreError> {
         let mut session = self.reading().await?;
-        let query = sqlx::query("SELECT * FROM nodes WHERE id = $1");
+        let query = query("SELECT * FROM nodes WHERE id = $1");
         let row = session.one(query.bind(id.as_str())).await?;
         row.as_ref().map(node).transpose()
     }
@@ -109,19 +109,19 @@ impl NodeStore for SqlStore {
         filter: &NodeFilter,
         page: &Page,
     ) -> Result<Paged<AttestedNode>, StoreError> {
-        let mut sql = QueryBuilder::new("SELECT * FROM nodes");
+        let mut sql = query("SELECT * FROM nodes");
         filter::nodes(&mut sql, filter);
         filter::page(&mut sql, page);
-        let rows = self.reading().await?.all(sql.build()).await?;
+        let rows = self.reading().await?.all(sql).await?;
         let rows = rows.iter().map(|row| Ok((place(row)?, node(row)?)));
         let rows: Result<_, StoreError> = rows.collect();
         Ok(filter::paged(rows?, page))
     }
 
     async fn count_nodes(&self, filter: &NodeFilter) -> Result<u64, StoreError> {
-        let mut sql = QueryBuilder::new("SELECT COUNT(*) AS found FROM nodes");
+        let mut sql = query("SELECT COUNT(*) AS found FROM nodes");
         filter::nodes(&mut sql, filter);
-        let row = self.reading().await?.the(sql.build()).await?;
+        let row = self.reading().await?.the(sql).await?;
         Columns::of("nodes", &row).count("found")
     }
 }
@@ -187,7 +187,7 @@ async fn locate(
     session: &mut Session<Writing>,
     id: &SpiffeId,
 ) -> Result<Option<(i64, AttestedNode)>, StoreError> {
-    let query = sqlx::query("SELECT * FROM nodes WHERE id = $1");
+    let query = query("SELECT * FROM nodes WHERE id = $1");
     let row = session.one(query.bind(id.as_str())).await?;
     row.map(|row| Ok((place(&row)?, node(&row)?))).transpose()
 }

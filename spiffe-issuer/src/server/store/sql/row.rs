@@ -6,29 +6,40 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row, Sqlite, Type};
+use sqlx::postgres::{PgRow, Postgres};
+use sqlx::sqlite::{Sqlite, SqliteRow};
+use sqlx::{Decode, Row as _, Type};
 
 use crate::domain::{Selector, SelectorSet};
 use crate::server::store::StoreError;
 
+/// A row, of whichever engine.
+#[derive(Debug)]
+pub(super) enum Row {
+    Postgres(PgRow),
+    Sqlite(SqliteRow),
+}
+
 /// A row of a known table, read column by column.
 pub(super) struct Columns<'r> {
     table: &'static str,
-    row: &'r SqliteRow,
+    row: &'r Row,
 }
 
 impl<'r> Columns<'r> {
-    pub(super) fn of(table: &'static str, row: &'r SqliteRow) -> Self {
+    pub(super) fn of(table: &'static str, row: &'r Row) -> Self {
         Self { table, row }
     }
 
     /// The value as the database has it.
     pub(super) fn value<T>(&self, column: &'static str) -> Result<T, StoreError>
     where
-        T: Decode<'r, Sqlite> + Type<Sqlite>,
+        T: Decode<'r, Postgres> + Type<Postgres> + Decode<'r, Sqlite> + Type<Sqlite>,
     {
-        let value = self.row.try_get(column);
+        let value = match self.row {
+            Row::Postgres(row) => row.try_get(column),
+            Row::Sqlite(row) => row.try_get(column),
+        };
         value.map_err(|error| self.unreadable(column, error))
     }
 

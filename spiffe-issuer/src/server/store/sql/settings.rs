@@ -4,55 +4,131 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{ConnectionString, SqlStore};
-use crate::config::{Fields, Issues, parsed, text};
+use super::{ConnectionString, PostgresConfig, PostgresString, SqlStore};
+use crate::config::{Fields, Issues, boolean, duration, parsed, path, text, whole};
 use crate::plugin::BuiltIn;
 use crate::server::store::{OpenStore, SharedStore, StoreError};
 
-/// `DataStore "sql" { database_type = "sqlite3" connection_string = "..." }`.
+/// `DataStore "sql" { database_type = "sqlite3" connection_string = "..." }`, or `"postgres"`.
 pub const SQL: BuiltIn<dyn OpenStore> = BuiltIn {
     name: "sql",
     make: |settings, _| {
         let mut issues = Issues::default();
-        let at = settings.fields(&mut issues, read);
-        let at = issues.finish(at)?.logged();
-        Ok(Arc::new(Closed(at)))
+        let closed = settings.fields(&mut issues, read);
+        let closed = issues.finish(closed)?.logged();
+        Ok(Arc::new(closed))
     },
 };
 
 /// A database that was configured and is not open yet.
-struct Closed(ConnectionString);
+enum Closed {
+    Postgres(Box<PostgresConfig>),
+    Sqlite { at: ConnectionString, migrate: bool },
+}
 
 #[async_trait]
 impl OpenStore for Closed {
     async fn open(&self) -> Result<SharedStore, StoreError> {
-        Ok(Arc::new(SqlStore::open(&self.0).await?))
+        Ok(Arc::new(match self {
+            Self::Postgres(config) => SqlStore::open_postgres(config).await?,
+            Self::Sqlite { at, migrate } => SqlStore::open_sqlite(at, *migrate).await?,
+        }))
     }
 }
 
-fn read(fields: &mut Fields<'_>) -> Option<ConnectionString> {
-    match fields.required("database_type", text).as_deref() {
-        Some("sqlite3") | None => {}
-        Some(other) => fields.fault(
-            "database_type",
-            format_args!("`{other}` is not a database that we can use; `sqlite3` is"),
-        ),
+fn read(fields: &mut Fields<'_>) -> Option<Closed> {
+    let database = fields.required("database_type", text);
+    let migrate = !fields.or("disable_migration", boolean, false);
+    if fields.has("log_sql") {
+        fields.warn("log_sql", "has no effect: no statement is logged");
     }
-    for key in POOL_SETTINGS {
+    match database.as_deref() {
+        Some("postgres") => postgres(fields, migrate),
+        Some("sqlite3") | None => sqlite(fields, migrate),
+        Some(other) => {
+            fields.fault(
+                "database_type",
+                format_args!(
+                    "`{other}` is not a database that we can use; `sqlite3` and `postgres` are"
+                ),
+            );
+            sqlite(fields, migrate)
+        }
+    }
+}
+
+fn sqlite(fields: &mut Fields<'_>, migrate: bool) -> Option<Closed> {
+    for key in POSTGRES_SETTINGS {
         if fields.has(key) {
             fields.warn(key, "has no effect on SQLite");
         }
     }
-    fields.required("connection_string", parsed)
+    let at = fields.required("connection_string", parsed)?;
+    Some(Closed::Sqlite { at, migrate })
 }
 
-/// What SPIRE sets its connection pools up with.
-const POOL_SETTINGS: [&str; 5] = [
+fn postgres(fields: &mut Fields<'_>, migrate: bool) -> Option<Closed> {
+    let at: Option<PostgresString> = fields.required("connection_string", parsed);
+    let root_ca = fields.optional("root_ca_path", path);
+    let certificate = fields.optional("client_cert_path", path);
+    let key = fields.optional("client_key_path", path);
+    let max_connections = fields.or("max_open_conns", whole, PostgresConfig::MAX_CONNECTIONS);
+    let max_lifetime = fields.optional("conn_max_lifetime", duration);
+    if fields.has("ro_connection_string") {
+        fields.warn(
+            "ro_connection_string",
+            "has no effect: agents are answered from memory, and what is read to decide has to be the \
+             newest",
+        );
+    }
+    if fields.has("max_idle_conns") {
+        fields.warn(
+            "max_idle_conns",
+            "has no effect: a connection that nobody needs is closed after a minute",
+        );
+    }
+    if certificate.is_some() != key.is_some() {
+        let (given, missing) = match certificate {
+            Some(_) => ("client_cert_path", "client_key_path"),
+            None => ("client_key_path", "client_cert_path"),
+        };
+        fields.fault(missing, format_args!("is missing, and `{given}` is given"));
+    }
+    if max_connections < LEAST {
+        fields.fault(
+            "max_open_conns",
+            format_args!("must be at least {LEAST}: two write, one listens and one reads"),
+        );
+    }
+    let at = at?;
+    if at.is_unverified() && root_ca.is_none() {
+        fields.warn(
+            "connection_string",
+            "does not ask who the database is; `sslmode=verify-full` with `sslrootcert` does",
+        );
+    }
+    Some(Closed::Postgres(Box::new(PostgresConfig {
+        at,
+        root_ca,
+        client: certificate.zip(key),
+        max_connections,
+        max_lifetime,
+        migrate,
+    })))
+}
+
+/// The fewest connections that a server can do with.
+const LEAST: u32 = 4;
+
+/// What is set up for a database that others serve.
+const POSTGRES_SETTINGS: [&str; 7] = [
+    "client_cert_path",
+    "client_key_path",
     "conn_max_lifetime",
-    "log_sql",
     "max_idle_conns",
     "max_open_conns",
     "ro_connection_string",
+    "root_ca_path",
 ];
 
 #[cfg(test)]
@@ -80,6 +156,11 @@ mod tests {
         for settings in [
             "database_type = \"sqlite3\" connection_string = \"/d/x.sqlite3\"",
             "database_type = \"sqlite3\" connection_string = \"x\" max_open_conns = 5",
+            "database_type = \"postgres\" connection_string = \"dbname=d host=h user=u password=p\"",
+            "database_type = \"postgres\" connection_string = \"postgres://u:p@h/d\" \
+             ro_connection_string = \"x\" root_ca_path = \"r\" client_cert_path = \"c\" \
+             client_key_path = \"k\" max_open_conns = 100 max_idle_conns = 100 \
+             conn_max_lifetime = \"1h\" disable_migration = true log_sql = true",
         ] {
             assert_eq!(faults(settings), None, "{settings}");
         }
@@ -92,11 +173,23 @@ mod tests {
             ("database_type = \"sqlite3\"", "connection_string"),
             (
                 "database_type = \"mysql\" connection_string = \"x\"",
-                "`mysql` is not a database that we can use; `sqlite3` is",
+                "`mysql` is not a database that we can use; `sqlite3` and `postgres` are",
             ),
             (
                 "database_type = \"sqlite3\" connection_string = \":memory:\"",
                 "would forget every node",
+            ),
+            (
+                "database_type = \"postgres\" connection_string = \"host=h pasword=p\"",
+                "`pasword` is not a setting",
+            ),
+            (
+                "database_type = \"postgres\" connection_string = \"host=h\" client_cert_path = \"c\"",
+                "`client_cert_path` is given",
+            ),
+            (
+                "database_type = \"postgres\" connection_string = \"host=h\" max_open_conns = 3",
+                "must be at least 4",
             ),
         ] {
             let told = faults(settings).unwrap_or_default();

@@ -3,11 +3,11 @@
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 
 use super::SqlStore;
-use super::row::{Columns, seconds};
+use super::row::{Columns, Row, seconds};
 use super::session::{Session, Writing};
+use super::statement::query;
 use crate::domain::TokenHash;
 use crate::server::store::{StoreError, TokenRecord, TokenStore};
 
@@ -15,7 +15,7 @@ use crate::server::store::{StoreError, TokenRecord, TokenStore};
 impl TokenStore for SqlStore {
     async fn create_token(&self, token: &TokenHash, record: TokenRecord) -> Result<(), StoreError> {
         let mut session = self.writing().await?;
-        let insert = sqlx::query(
+        let insert = query(
             "INSERT INTO join_tokens (hash, expires_at, agent_id) VALUES ($1, $2, $3)
              ON CONFLICT DO NOTHING",
         );
@@ -31,14 +31,14 @@ impl TokenStore for SqlStore {
 
     async fn find_token(&self, token: &TokenHash) -> Result<Option<TokenRecord>, StoreError> {
         let mut session = self.reading().await?;
-        let query = sqlx::query("SELECT expires_at, agent_id FROM join_tokens WHERE hash = $1");
+        let query = query("SELECT expires_at, agent_id FROM join_tokens WHERE hash = $1");
         let row = session.one(query.bind(&token.0[..])).await?;
         row.as_ref().map(record).transpose()
     }
 
     async fn prune_tokens(&self, now: SystemTime) -> Result<u64, StoreError> {
         let mut session = self.writing().await?;
-        let delete = sqlx::query("DELETE FROM join_tokens WHERE expires_at < $1");
+        let delete = query("DELETE FROM join_tokens WHERE expires_at < $1");
         let deleted = session.run(delete.bind(seconds(now))).await?;
         session.commit().await?;
         Ok(deleted)
@@ -51,8 +51,7 @@ pub(super) async fn redeem(
     token: &TokenHash,
     now: SystemTime,
 ) -> Result<TokenRecord, StoreError> {
-    let delete =
-        sqlx::query("DELETE FROM join_tokens WHERE hash = $1 RETURNING expires_at, agent_id");
+    let delete = query("DELETE FROM join_tokens WHERE hash = $1 RETURNING expires_at, agent_id");
     let row = session.one(delete.bind(&token.0[..])).await?;
     let record = record(&row.ok_or(StoreError::TokenUnknown)?)?;
     if record.expires_at <= now {
@@ -61,7 +60,7 @@ pub(super) async fn redeem(
     Ok(record)
 }
 
-fn record(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
+fn record(row: &Row) -> Result<TokenRecord, StoreError> {
     let row = Columns::of("join_tokens", row);
     Ok(TokenRecord {
         expires_at: row.time("expires_at")?,

@@ -1,4 +1,4 @@
-//! Opening the database file: where it is, and how SQLite is set up.
+//! SQLite: where the file is, how it is set up, and what its errors mean.
 
 use std::fs::OpenOptions;
 use std::future::ready;
@@ -6,15 +6,14 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::SqlStore;
-use crate::server::store::StoreError;
+use super::Pools;
+use crate::server::store::{Location, StoreError};
 
 /// Where the database is, written as SPIRE's `connection_string`: a path, or `file:` and a path,
 /// perhaps with `?` and settings.
@@ -95,10 +94,11 @@ pub enum ConnectionStringError {
     Setting(String),
 }
 
-/// Opens both pools. The schema is not looked at yet.
-pub(super) async fn open(at: &ConnectionString) -> Result<SqlStore, StoreError> {
+/// Opens both pools, that of the writer and that of the readers. The schema is not looked at yet.
+pub(super) async fn open(at: &ConnectionString) -> Result<(Pools, Location), StoreError> {
+    let location = Location::file(&at.path);
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
-        path: at.path.clone(),
+        at: location.clone(),
         source,
     };
     if at.create {
@@ -119,22 +119,41 @@ pub(super) async fn open(at: &ConnectionString) -> Result<SqlStore, StoreError> 
             .max_connections(connections)
             .before_acquire(|connection, _| Box::pin(ready(Ok(!connection.is_in_transaction()))))
     };
-    let path: Arc<Path> = at.path.as_path().into();
-    let named = |error| super::session::named(error, &path);
+    let named = |error| named(error, &location);
     // The writer first: it turns on WAL, which is kept in the file.
-    let writer = pool(1)
-        // SQLite ends a transaction by itself where the disk is full, which sqlx does not notice. The
-        // connection would refuse all that follows, so another one takes its place.
-        .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
-        .connect_with(options.clone())
-        .await
-        .map_err(named)?;
+    let writer = pool(1).connect_with(options.clone()).await.map_err(named)?;
     let readers = pool(READERS).connect_with(options.read_only(true)).await;
-    Ok(SqlStore {
-        writer,
-        readers: readers.map_err(named)?,
-        path,
-    })
+    let readers = readers.map_err(named)?;
+    Ok((Pools::Sqlite { readers, writer }, location))
+}
+
+/// The error by its cause, as far as SQLite's result code tells it.
+pub(super) fn named(error: sqlx::Error, at: &Location) -> StoreError {
+    let (at, source) = (at.clone(), error);
+    if matches!(
+        source,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed
+    ) {
+        return StoreError::Away { at, source };
+    }
+    match primary_code(&source) {
+        Some(BUSY | LOCKED) => StoreError::Locked { at, source },
+        Some(CORRUPT | NOT_A_DATABASE) => StoreError::Corrupt { at, source },
+        Some(DISK) => StoreError::Disk { at, source },
+        Some(FULL) => StoreError::Full { at, source },
+        Some(READ_ONLY) => StoreError::ReadOnly { at, source },
+        Some(CANNOT_OPEN) => StoreError::Open {
+            at,
+            source: source.into(),
+        },
+        _ => StoreError::Database { at, source },
+    }
+}
+
+/// The result code without its extension, which is in the upper bytes.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    Some(code.parse::<u32>().ok()? & 0xff)
 }
 
 /// Makes the file where there is none, so that nobody else may read it. SQLite gives the files
@@ -156,6 +175,16 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A few readers keep all cores busy; each costs a thread.
 const READERS: u32 = 4;
+
+// https://www.sqlite.org/rescode.html
+const BUSY: u32 = 5;
+const LOCKED: u32 = 6;
+const READ_ONLY: u32 = 8;
+const DISK: u32 = 10;
+const CORRUPT: u32 = 11;
+const FULL: u32 = 13;
+const CANNOT_OPEN: u32 = 14;
+const NOT_A_DATABASE: u32 = 26;
 
 #[cfg(test)]
 mod tests {
