@@ -9,6 +9,7 @@
     reason = "tests: what fails here fails the test"
 )]
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 pub(crate) struct Postgres {
     programs: PathBuf,
     dir: TempDir,
+    settings: Vec<String>,
     running: Mutex<Option<Child>>,
     databases: AtomicUsize,
 }
@@ -37,6 +39,32 @@ impl Postgres {
 
     /// A server of one's own.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(|_| vec!["listen_addresses=".to_owned()])
+    }
+
+    /// One that serves TLS on this port, with this certificate and key in PEM.
+    pub(crate) fn start_tls(port: u16, certificate: &str, key: &str) -> Option<Self> {
+        Self::start_with(|dir| {
+            let path = |name: &str| format!("{}/{name}", dir.display());
+            for (name, pem) in [("server.pem", certificate), ("server.key", key)] {
+                std::fs::write(path(name), pem).unwrap();
+                let private = std::fs::Permissions::from_mode(0o600);
+                std::fs::set_permissions(path(name), private).unwrap();
+                if let Some((uid, _)) = unprivileged() {
+                    chown(&*path(name), Some(uid.into()), None).unwrap();
+                }
+            }
+            vec![
+                "listen_addresses=127.0.0.1".to_owned(),
+                format!("port={port}"),
+                "ssl=on".to_owned(),
+                format!("ssl_cert_file={}", path("server.pem")),
+                format!("ssl_key_file={}", path("server.key")),
+            ]
+        })
+    }
+
+    fn start_with(settings: impl FnOnce(&Path) -> Vec<String>) -> Option<Self> {
         let programs = programs()?;
         let dir = tempfile::tempdir().unwrap();
         if let Some((uid, _)) = unprivileged() {
@@ -44,6 +72,7 @@ impl Postgres {
         }
         let this = Self {
             programs,
+            settings: settings(dir.path()),
             dir,
             running: Mutex::new(None),
             databases: AtomicUsize::new(0),
@@ -69,7 +98,6 @@ impl Postgres {
         // then.
         let script = r#""$@" & server=$!; cat; kill -INT "$server"; wait "$server""#;
         let settings = [
-            "listen_addresses=",
             "fsync=off",
             "full_page_writes=off",
             "max_connections=400",
@@ -83,7 +111,10 @@ impl Postgres {
             .arg(self.data())
             .arg("-k")
             .arg(self.dir.path());
-        for setting in settings {
+        for setting in settings
+            .into_iter()
+            .chain(self.settings.iter().map(|s| &**s))
+        {
             shell.args(["-c", setting]);
         }
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
@@ -143,6 +174,7 @@ impl Postgres {
         self.command("psql")
             .arg("-h")
             .arg(self.dir.path())
+            .args(["-p", &self.port()])
             .args([
                 "-U",
                 "spiffe",
@@ -156,6 +188,12 @@ impl Postgres {
             ])
             .output()
             .unwrap()
+    }
+
+    fn port(&self) -> String {
+        let mut settings = self.settings.iter();
+        let port = settings.find_map(|setting| setting.strip_prefix("port="));
+        port.unwrap_or("5432").to_owned()
     }
 
     fn data(&self) -> PathBuf {

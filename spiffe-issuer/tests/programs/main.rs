@@ -9,5 +9,8 @@ mod flood;
 mod full_disk;
 mod key_files;
 mod killed;
+#[path = "../postgres/mod.rs"]
+mod postgres;
 mod started;
+mod two_servers;
 mod village;

@@ -19,6 +19,7 @@ pub(crate) struct Village {
     dir: tempfile::TempDir,
     port: u16,
     trust_domain: &'static str,
+    store: (&'static str, String),
 }
 
 impl Village {
@@ -28,19 +29,35 @@ impl Village {
 
     /// A village of this trust domain.
     pub(crate) fn of(trust_domain: &'static str) -> Self {
-        let village = Self {
-            dir: tempfile::tempdir().unwrap(),
-            port: free_port(),
-            trust_domain,
-        };
+        let village = Self::bare(trust_domain);
         village.configure("");
         village
+    }
+
+    /// One whose server shares this database with others.
+    pub(crate) fn on_postgres(connection_string: &str) -> Self {
+        let mut village = Self::bare("example.org");
+        village.store = ("postgres", connection_string.to_owned());
+        village.configure("");
+        village
+    }
+
+    fn bare(trust_domain: &'static str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = format!("{}/server/store.sqlite3", dir.path().display());
+        Self {
+            dir,
+            port: free_port(),
+            trust_domain,
+            store: ("sqlite3", file),
+        }
     }
 
     /// Writes the configuration of the server, with these lines in its server block.
     pub(crate) fn configure(&self, lines: &str) {
         let (dir, port) = (self.dir.path().display(), self.port);
         let trust_domain = self.trust_domain;
+        let (database, connection_string) = &self.store;
         let server = format!(
             r#"server {{
                 trust_domain = "{trust_domain}"
@@ -53,8 +70,8 @@ impl Village {
             plugins {{
                 DataStore "sql" {{
                     plugin_data {{
-                        database_type = "sqlite3"
-                        connection_string = "{dir}/server/store.sqlite3"
+                        database_type = "{database}"
+                        connection_string = "{connection_string}"
                     }}
                 }}
                 KeyManager "disk" {{ plugin_data {{ keys_path = "{dir}/server/keys.json" }} }}
@@ -85,9 +102,14 @@ impl Village {
     pub(crate) fn serving(&self, command: Command) -> Program {
         let server = Program::start(command);
         server.says("Starting Server APIs");
+        self.write_bundle();
+        server
+    }
+
+    /// Writes what agents begin with, as it is now.
+    pub(crate) fn write_bundle(&self) {
         let bundle = self.operator(&["bundle", "show"]);
         std::fs::write(self.path("bundle.pem"), bundle).unwrap();
-        server
     }
 
     pub(crate) fn server_command(&self) -> Command {
@@ -98,7 +120,11 @@ impl Village {
 
     /// The agent of this name. It gets a token only where there is one.
     pub(crate) fn agent_command(&self, name: &str, token: Option<&str>) -> Command {
-        let (dir, port) = (self.dir.path().display(), self.port);
+        self.agent_command_at(self.port, name, token)
+    }
+
+    fn agent_command_at(&self, port: u16, name: &str, token: Option<&str>) -> Command {
+        let dir = self.dir.path().display();
         let trust_domain = self.trust_domain;
         let config = format!(
             r#"agent {{
@@ -131,6 +157,40 @@ impl Village {
         let agent = Program::start(self.agent_command(name, token));
         agent.says("Starting agent APIs");
         agent
+    }
+
+    /// The same of an agent that reaches its servers at this port.
+    pub(crate) fn agent_through(&self, port: u16, name: &str, token: Option<&str>) -> Program {
+        let agent = Program::start(self.agent_command_at(port, name, token));
+        agent.says("Starting agent APIs");
+        agent
+    }
+
+    /// Asks this of the server again and again until its answer is as it should be.
+    pub(crate) fn becomes(&self, words: &[&str], is_so: impl Fn(&str) -> bool) {
+        let begun = Instant::now();
+        loop {
+            let output = self.try_operator(words);
+            let told = String::from_utf8(output.stdout).unwrap();
+            if output.status.success() && is_so(&told) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{words:?}: {told}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until the server says of itself that it cannot do all of its work.
+    pub(crate) fn becomes_unhealthy(&self) {
+        let begun = Instant::now();
+        while self.try_operator(&["healthcheck"]).status.success() {
+            assert!(begun.elapsed() < PATIENCE, "it says that it is healthy");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub(crate) fn free_port() -> u16 {
+        free_port()
     }
 
     /// What the server's command line says, which succeeds.

@@ -1,7 +1,11 @@
 //! A store that several servers share, and what goes wrong there: PostgreSQL.
 
+use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use spiffe_core::with_causes;
 use spiffe_issuer::domain::{
     EntryFilter, Fault, Kind, Match, Matching, NewEntry, Selector, SelectorSet,
@@ -293,6 +297,82 @@ async fn whoever_vanishes_with_the_lock_does_not_keep_it() {
         create(&store, entry(&path, "/p", &["t:a"])).await;
     }
     holder.join().unwrap();
+}
+
+/// A certificate for this host, its key, and the authority that signed it, in PEM.
+fn certified(host: &str) -> (String, String, String) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    (
+        pem("CERTIFICATE", certificate.der()),
+        pem("PRIVATE KEY", &key.serialize_der()),
+        pem("CERTIFICATE", authority.der()),
+    )
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64);
+    let lines: Vec<_> = lines
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    let body = lines.join("\n");
+    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+}
+
+#[tokio::test]
+async fn a_database_is_believed_by_its_certificate_and_its_name_only() {
+    let port = fastrand::u16(10_000..30_000);
+    let (certificate, key, authority) = certified("localhost");
+    let Some(server) = Postgres::start_tls(port, &certificate, &key) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (root, other) = (dir.path().join("root.pem"), dir.path().join("other.pem"));
+    std::fs::write(&root, authority).unwrap();
+    std::fs::write(&other, certified("localhost").2).unwrap();
+    let database = server.database();
+    let open = async |host: &str, protection: &str, root: Option<&Path>| {
+        let login = format!("port={port} user=spiffe password=secret dbname={database}");
+        let text = format!("host={host} {login} {protection}");
+        let mut config = PostgresConfig::new(text.parse().unwrap());
+        config.root_ca = root.map(Path::to_owned);
+        SqlStore::open_postgres(&config).await
+    };
+    let given = format!("sslrootcert={}", root.display());
+    let full = format!("sslmode=verify-full {given}");
+    for (host, protection, root_ca) in [
+        ("localhost", &*full, None),
+        ("localhost", "sslmode=verify-full", Some(&*root)),
+        ("localhost", "", Some(&*root)),
+        // It is asked to prove nothing here, and is not.
+        ("127.0.0.1", "", None),
+    ] {
+        let opened = open(host, protection, root_ca).await;
+        assert!(opened.is_ok(), "{host} {protection}: {opened:?}");
+    }
+    let by_ca = format!("sslmode=verify-ca {given}");
+    for (host, protection, root_ca, why) in [
+        ("localhost", "sslmode=verify-full", None, "UnknownIssuer"),
+        // Of the same name, and with another key.
+        ("localhost", "", Some(&*other), "BadSignature"),
+        ("127.0.0.1", &*full, None, "not valid for name"),
+        ("127.0.0.1", &*by_ca, None, "not valid for name"),
+        (
+            "127.0.0.1",
+            "sslmode=require",
+            Some(&*root),
+            "not valid for name",
+        ),
+    ] {
+        let refused = open(host, protection, root_ca).await.unwrap_err();
+        let told = with_causes(&refused);
+        assert!(told.contains(why), "{host} {protection}: {told}");
+    }
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

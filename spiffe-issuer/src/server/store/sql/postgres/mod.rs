@@ -88,7 +88,7 @@ impl Postgres {
             let believed_since = believed_since.clone();
             PgPoolOptions::new()
                 .max_connections(connections)
-                .acquire_timeout(wait)
+                .acquire_timeout(wait.min(MAX_WAIT))
                 .idle_timeout(Some(IDLE))
                 .max_lifetime(config.max_lifetime)
                 .after_connect(|connection, _| Box::pin(set_up(connection)))
@@ -249,6 +249,9 @@ const INDEX_CORRUPTED: &str = "XX002";
 
 /// One writes, and the next waits behind it: more would only wait there as well.
 const WRITERS: u32 = 2;
+
+/// How long to wait for a connection of a pool. While a database refuses all, this passes as well.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(60);
