@@ -213,7 +213,7 @@ async fn each_refusal_is_typed_and_tells() {
     let why = source.svid_of(&other, ["db"]).await.unwrap_err();
     assert_eq!(
         with_causes(&why),
-        "no JWT-SVID: the Workload API answered PermissionDenied: as the test wants it"
+        "no JWT-SVID: the agent answered PermissionDenied: as the test wants it"
     );
     world.api.go_away();
     let why = source.svid(["new"]).await.unwrap_err();

@@ -75,7 +75,7 @@ async fn what_the_agent_says_is_not_taken_for_what_the_server_says() {
     let answer = client.check(HealthCheckRequest::default()).await;
     let status = answer.unwrap_err();
     assert_eq!(status.code(), Code::Unknown);
-    let told = "there is no token to send: no JWT-SVID: the Workload API answered PermissionDenied";
+    let told = "there is no token to send: no JWT-SVID: the agent answered PermissionDenied";
     assert!(status.message().starts_with(told), "{status}");
 }
 

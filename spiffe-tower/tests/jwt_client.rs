@@ -90,7 +90,7 @@ async fn a_call_fails_rather_than_go_without_a_token_or_to_the_wrong_place() {
         (
             world.layer().identity(spiffe_id!("spiffe://a.test/nobody")),
             get("https://ledger/"),
-            "there is no token to send: no JWT-SVID: the Workload API answered PermissionDenied: as \
+            "there is no token to send: no JWT-SVID: the agent answered PermissionDenied: as \
              the test wants it",
         ),
     ] {

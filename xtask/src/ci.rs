@@ -96,6 +96,10 @@ const STEPS: &[Step] = &[
         run: bare_names,
     },
     Step {
+        heading: "workspaces of their own",
+        run: other_workspaces,
+    },
+    Step {
         heading: "packages",
         run: packages,
     },
@@ -277,6 +281,17 @@ fn has_target(root: &Path, target: &str) -> Result<bool, StepError> {
         .stdin(Stdio::null())
         .status();
     Ok(added.is_ok_and(|status| status.success()))
+}
+
+/// What no other step builds, for it needs another compiler or what it is measured against.
+fn other_workspaces(root: &Path) -> Result<Outcome, StepError> {
+    for manifest in ["fuzz/Cargo.toml", "benches/peers/Cargo.toml"] {
+        cargo(
+            root,
+            &["check", "--all-targets", "--manifest-path", manifest],
+        )?;
+    }
+    Ok(Outcome::Passed)
 }
 
 /// Each library builds from what would be uploaded of it, with the others as they would be.

@@ -73,7 +73,7 @@ pub(crate) use feed::{Feed, JwtBundles, X509Bundles, X509Identities};
 #[non_exhaustive]
 pub enum WorkloadApiError {
     /// The stream ended. It is to be opened again.
-    #[error("the Workload API ended the stream")]
+    #[error("the agent ended the stream")]
     Ended,
     /// It is not known where the Workload API is.
     #[error(transparent)]
@@ -101,7 +101,7 @@ pub enum WorkloadApiError {
         endpoint: Endpoint,
     },
     /// The Workload API answered with an error.
-    #[error("the Workload API answered {:?}: {}", .0.code(), .0.message())]
+    #[error("the agent answered {:?}: {}", .0.code(), .0.message())]
     // Its words are told above, so it is no `source`.
     Refused(Box<tonic::Status>),
     /// The Workload API does not answer.
@@ -121,7 +121,7 @@ pub enum WorkloadApiError {
         source: io::Error,
     },
     /// The message was discarded as a whole, or no identity in it could be used.
-    #[error("the Workload API sent nothing that can be used")]
+    #[error("the agent sent nothing that can be used")]
     Unusable(#[from] Flaw),
 }
 

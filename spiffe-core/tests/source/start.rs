@@ -49,7 +49,7 @@ async fn the_wait_for_the_first_update_is_bounded_and_says_what_to_check() {
     let why = with_causes(&world.connect().await.unwrap_err());
     assert!(
         why.ends_with(
-            "matches this workload: the Workload API answered PermissionDenied: as the test wants it"
+            "matches this workload: the agent answered PermissionDenied: as the test wants it"
         ),
         "{why}"
     );
@@ -85,7 +85,7 @@ async fn an_identity_that_peers_would_not_believe_is_none() {
     let why = with_causes(&world.connect().await.unwrap_err());
     assert!(
         why.contains(
-            "the Workload API sent nothing that can be used: \
+            "the agent sent nothing that can be used: \
              the SVID spiffe://a.test/web would not be believed"
         ),
         "{why}"
