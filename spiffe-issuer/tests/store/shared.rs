@@ -1,22 +1,27 @@
 //! A store that several servers share, and what goes wrong there: PostgreSQL.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use spiffe_core::clock::Clock;
 use spiffe_core::with_causes;
 use spiffe_issuer::domain::{
     EntryFilter, Fault, Kind, Match, Matching, NewEntry, Selector, SelectorSet,
 };
+use spiffe_issuer::runtime::Supervisor;
+use spiffe_issuer::runtime::health::Health;
+use spiffe_issuer::server::entry_cache::Follower;
 use spiffe_issuer::server::store::sql::{PostgresConfig, SqlStore};
 use spiffe_issuer::server::store::{CloseStore, DataStore, EntryStore, FeedRevision, StoreError};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::postgres::Postgres;
-use crate::{Site, at, create, entry, id, on_each};
+use crate::{Site, at, create, entry, id, on_each, td};
 
 async fn count(store: &dyn DataStore) -> Result<u64, StoreError> {
     store.count_entries(&EntryFilter::default()).await
@@ -130,6 +135,42 @@ async fn a_change_is_heard_by_every_server() {
     assert!(one.ban_node(&id("/nobody")).await.is_err());
     let silence = timeout(Duration::from_millis(200), bell.rung()).await;
     assert!(silence.is_err());
+}
+
+/// A clock that stands still, so whoever only looks now and then never looks again.
+#[derive(Debug)]
+struct Frozen;
+
+impl Clock for Frozen {
+    fn now(&self) -> SystemTime {
+        at(0)
+    }
+}
+
+#[tokio::test]
+async fn a_cache_follows_other_servers_without_waiting_for_its_next_look() {
+    let Some(site) = Site::postgres() else {
+        return;
+    };
+    let (one, other) = (site.open().await, site.open().await);
+    let follower = Follower::load(other, &td("td")).await.unwrap();
+    let (cache, part) = (follower.cache(), Health::new().part("entry cache"));
+    let mut parts = Supervisor::new(PATIENCE);
+    parts.worker("entry cache", |stop| {
+        follower.run(Arc::new(Frozen), part, stop)
+    });
+    let followed = async {
+        for n in 1..=5 {
+            create(&*one, entry(&format!("/{n}"), "/p", &["t:a"])).await;
+            while cache.snapshot().revision() < FeedRevision(n) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let stopped = parts.run(async {
+        timeout(PATIENCE, followed).await.unwrap();
+    });
+    stopped.await.unwrap();
 }
 
 #[tokio::test]
