@@ -29,6 +29,8 @@ pub struct Follower {
     /// What the next snapshot is made of; ahead of the present one only while changes are applied.
     index: Index,
     revision: FeedRevision,
+    /// The store was behind, so what it tells of later revisions is not what we missed.
+    is_behind: bool,
 }
 
 impl Follower {
@@ -51,6 +53,7 @@ impl Follower {
             server,
             index,
             revision,
+            is_behind: false,
         };
         follower.load_all().await?;
         Ok(follower)
@@ -98,6 +101,12 @@ impl Follower {
     ///
     /// Where the store fails, or is behind the cache.
     pub async fn tick(&mut self) -> Result<(), CacheError> {
+        if self.is_behind {
+            // Once it has caught up, all is read anew: its changes are others than those we know.
+            self.still_ahead().await?;
+            self.load_all().await?;
+            self.is_behind = false;
+        }
         loop {
             match self.store.changes_since(self.revision, BATCH).await {
                 Ok(changes) if changes.is_empty() => return self.still_ahead().await,
@@ -110,9 +119,10 @@ impl Follower {
 
     /// A store that was put back to an older state says nothing new for a long time, and then tells
     /// revisions that we have seen with other changes in them. That has to be noticed.
-    async fn still_ahead(&self) -> Result<(), CacheError> {
+    async fn still_ahead(&mut self) -> Result<(), CacheError> {
         let found = self.store.latest_revision().await?;
         if found < self.revision {
+            self.is_behind = true;
             return Err(CacheError::Backwards {
                 present: self.revision,
                 found,

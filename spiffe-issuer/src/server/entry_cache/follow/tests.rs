@@ -156,7 +156,28 @@ async fn snapshot_never_regresses() {
         assert_eq!(paths(&cache, "/spire/agent/a"), ["/0", "/1", "/2"]);
     }
 
-    // It goes on from where it was once the store is back.
+    // As the backup is written to it comes to revisions that the cache has seen, with other changes.
+    for n in 0..3 {
+        create(&*backup, "/spire/agent/a", &format!("/new/{n}"), "t:a").await;
+    }
+    follower.tick().await.unwrap();
+    assert_eq!(
+        paths(&cache, "/spire/agent/a"),
+        ["/deleted-since", "/new/0", "/new/1", "/new/2"]
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_was_behind_for_a_moment_is_followed_again() {
+    let (_dir, store) = store().await;
+    for n in 0..3 {
+        create(&*store, "/spire/agent/a", &format!("/{n}"), "t:a").await;
+    }
+    let mut follower = Follower::load(Arc::clone(&store), &TD).await.unwrap();
+    let cache = follower.cache();
+    let (_dir, stale) = self::store().await;
+    follower.store = stale;
+    assert!(follower.tick().await.is_err());
     follower.store = store;
     create(&*follower.store, "/spire/agent/a", "/3", "t:a").await;
     follower.tick().await.unwrap();
