@@ -46,6 +46,45 @@ pub struct TokenAuthority {
     pub tainted: bool,
 }
 
+/// Authorities that come to a bundle, or that went from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuthorityList {
+    /// Certificates.
+    pub x509: Vec<Certificate>,
+    /// Keys of JWT-SVIDs.
+    pub jwt: Vec<TokenAuthority>,
+    /// Keys of WIT-SVIDs.
+    pub wit: Vec<TokenAuthority>,
+}
+
+impl AuthorityList {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.x509.is_empty() && self.jwt.is_empty() && self.wit.is_empty()
+    }
+}
+
+impl From<Vec<Certificate>> for AuthorityList {
+    fn from(x509: Vec<Certificate>) -> Self {
+        Self {
+            x509,
+            ..Self::default()
+        }
+    }
+}
+
+/// What becomes of the entries that federate with a bundle when it is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dissolve {
+    /// They are deleted as well.
+    Delete,
+    /// They no longer federate with it.
+    Dissociate,
+    /// There may be none.
+    Restrict,
+}
+
 impl Bundle {
     /// A bundle that nothing is in yet, and that was never changed.
     #[must_use]

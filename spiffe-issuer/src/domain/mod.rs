@@ -8,7 +8,7 @@ mod query;
 mod selector;
 mod trust;
 
-pub use bundle::{Bundle, TokenAuthority, X509Authority};
+pub use bundle::{AuthorityList, Bundle, Dissolve, TokenAuthority, X509Authority};
 pub use entry::{Entry, EntryId, EntryIdError, Hint, NewEntry, Revision};
 pub use error::{Denial, Fault, Kind};
 pub use node::{AgentName, AgentNameError, AttestedNode, JoinToken, NodeSvid, Serial, TokenHash};

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use spiffe_core::TrustDomain;
 
 use super::store::{DataStore, Put, StoreError};
-use crate::domain::{Bundle, Fault, Kind, Page, Paged};
-
-pub use super::store::{AuthorityList, Dissolve};
+use crate::domain::{AuthorityList, Bundle, Dissolve, Fault, Kind, Page, Paged};
 
 /// The bundles that this server knows.
 pub struct Bundles {

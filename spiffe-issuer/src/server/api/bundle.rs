@@ -6,7 +6,7 @@ use spiffe_core::{IdError, TrustDomain};
 use tonic::{Request, Response, Status};
 
 use super::{refused, unimplemented};
-use crate::domain::{Bundle as Told, Fault, Kind, Paged};
+use crate::domain::{AuthorityList, Bundle as Told, Dissolve, Fault, Kind, Paged};
 use crate::proto::server::bundle::bundle_server::Bundle;
 use crate::proto::server::bundle::{
     AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
@@ -21,7 +21,7 @@ use crate::proto::server::bundle::{
     batch_update_federated_bundle_response,
 };
 use crate::proto::types;
-use crate::server::bundles::{AuthorityList, Bundles, BundlesError, Dissolve};
+use crate::server::bundles::{Bundles, BundlesError};
 use crate::wire::authorities::{
     BundleFault, bundle_from_message, bundle_to_message, jwt_from_messages, wit_from_messages,
     x509_from_messages,

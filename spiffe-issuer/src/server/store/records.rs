@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use spiffe_core::x509::Certificate;
 use spiffe_core::{SpiffeId, TrustDomain};
 
 use crate::domain::{AuthorityId, EntryId, Relationship};
 
-pub use crate::domain::{Bundle as StoredBundle, TokenAuthority, X509Authority};
+pub use crate::domain::{
+    AuthorityList, Bundle as StoredBundle, Dissolve, TokenAuthority, X509Authority,
+};
 
 /// What came of making something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,34 +33,6 @@ pub struct TokenRecord {
     pub agent_id: Option<SpiffeId>,
 }
 
-/// Authorities that come to a bundle, or that went from it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuthorityList {
-    /// Certificates.
-    pub x509: Vec<Certificate>,
-    /// Keys of JWT-SVIDs.
-    pub jwt: Vec<TokenAuthority>,
-    /// Keys of WIT-SVIDs.
-    pub wit: Vec<TokenAuthority>,
-}
-
-impl AuthorityList {
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.x509.is_empty() && self.jwt.is_empty() && self.wit.is_empty()
-    }
-}
-
-impl From<Vec<Certificate>> for AuthorityList {
-    fn from(x509: Vec<Certificate>) -> Self {
-        Self {
-            x509,
-            ..Self::default()
-        }
-    }
-}
-
 /// What has to be there before a bundle is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
@@ -72,17 +45,6 @@ pub enum Put {
     Replace,
     /// Either.
     Set,
-}
-
-/// What becomes of the entries that federate with a bundle when it is deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dissolve {
-    /// They are deleted as well.
-    Delete,
-    /// They no longer federate with it.
-    Dissociate,
-    /// There may be none.
-    Restrict,
 }
 
 /// A federation relationship as the store has it.
