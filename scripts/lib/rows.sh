@@ -50,10 +50,69 @@ row_our_cli() { command_lines_agree "$spire_server"; }
 # SPIRE's command line on our server prints what ours prints there.
 row_spire_cli() { command_lines_agree "$our_server"; }
 
+# Our server and SPIRE's federate, and a workload of ours gets SPIRE's authorities, also those to come.
+row_federation() {
+  local friend_socket friend_port our_socket our_port document
+  friend_port=$(free_port)
+  trust_domain=friend.example server_extra=$(bundle_endpoint "$friend_port")
+  start_server "$spire_server" friend
+  friend_socket=$server_socket
+  our_port=$(free_port)
+  trust_domain=example.org server_extra=$(bundle_endpoint "$our_port")
+  start_server "$our_server"
+  our_socket=$server_socket
+
+  document=$dir/first.json
+  timeout 30 "$spire_server" bundle show -format spiffe -socketPath "$friend_socket" >"$document"
+  federate "$our_server" "$our_socket" friend.example "$friend_port" "$document"
+  timeout 30 "$our_server" bundle show -format spiffe -socketPath "$our_socket" >"$document"
+  federate "$spire_server" "$friend_socket" example.org "$our_port" "$document"
+  knows "$our_server" "$our_socket" friend.example 1
+  knows "$spire_server" "$friend_socket" example.org 1
+
+  create_entry "$our_server" /workload "unix:uid:$(id -u)" -federatesWith friend.example
+  start_agent "$our_agent" "$our_server"
+  export -f fetches_federated
+  export dir agent_socket
+  await 30 'the authorities of the friend' bash -c 'fetches_federated 1'
+  timeout 30 "$spire_server" localauthority x509 prepare -socketPath "$friend_socket"
+  knows "$our_server" "$our_socket" friend.example 2
+  await 30 'the next authority of the friend' bash -c 'fetches_federated 2'
+}
+
+bundle_endpoint() {
+  printf 'federation { bundle_endpoint { address = "127.0.0.1" port = %s profile "https_spiffe" {} } }' "$1"
+}
+
+# federate CLI SOCKET TRUST_DOMAIN PORT DOCUMENT
+federate() {
+  timeout 30 "$1" federation create -socketPath "$2" -trustDomain "$3" \
+    -bundleEndpointURL "https://127.0.0.1:$4" -bundleEndpointProfile https_spiffe \
+    -endpointSpiffeID "spiffe://$3/spire/server" \
+    -trustDomainBundlePath "$5" -trustDomainBundleFormat spiffe
+}
+
+# knows CLI SOCKET TRUST_DOMAIN COUNT: it fetches so many authorities for X.509 of that trust domain.
+knows() {
+  timeout 30 "$1" federation refresh -socketPath "$2" -id "$3"
+  timeout 30 "$1" bundle list -socketPath "$2" -id "$3" >"$dir/known.pem"
+  [ "$(grep -c BEGIN "$dir/known.pem")" = "$4" ] || fail "$(cat "$dir/known.pem")"
+}
+
+# fetches_federated COUNT: a workload is given so many authorities of the friend.
+fetches_federated() {
+  rm -f "$dir"/federated_bundle.*
+  "$our_agent" api fetch x509 -socketPath "$agent_socket" -write "$dir" &&
+    [ "$(cat "$dir"/federated_bundle.0.0.pem | grep -c BEGIN)" = "$1" ]
+}
+
 command_lines_agree() {
   start_server "$1"
   ours=("$our_server" "$server_socket") spires=("$spire_server" "$server_socket")
   same healthcheck
+  same federation list
+  same federation list -output json
+  federation_commands
   same bundle show
   same bundle show -format spiffe
   same bundle show -output json
@@ -70,10 +129,49 @@ row_answers() {
   start_server "$our_server" our-server
   ours=("$spire_server" "$server_socket")
   same healthcheck
+  federation_commands
+  same federation list
+  same federation show -trustDomain web.example
   entry_and_token_commands
   same entry delete -entryID missing
   same agent show -spiffeID "spiffe://$trust_domain/spire/agent/join_token/missing"
   same agent evict -spiffeID "spiffe://$trust_domain/spire/agent/join_token/missing"
+}
+
+federation_commands() {
+  timeout 30 "$spire_server" bundle show -socketPath "${spires[1]}" >"$dir/friend.pem"
+  same bundle count
+  same bundle count -output json
+  same bundle list
+  same bundle set -id WHOM.example -path "$dir/friend.pem"
+  same bundle list -id WHOM.example
+  same bundle list -id WHOM.example -format spiffe
+  same bundle list -id missing.example
+  same bundle set -path "$dir/friend.pem"
+  same bundle set -id "$trust_domain" -path "$dir/friend.pem"
+  same bundle delete
+  same bundle delete -id missing.example
+  same bundle delete -id WHOM.example -mode dissociate
+  same bundle delete -id WHOM.example -output json
+  same federation create -trustDomain WHOM.example -bundleEndpointURL https://h.example \
+    -bundleEndpointProfile https_web
+  same federation update -trustDomain WHOM.example -bundleEndpointURL https://h.example/b \
+    -bundleEndpointProfile https_spiffe -endpointSpiffeID spiffe://WHOM.example/e -output json
+  same federation create -trustDomain "$trust_domain" -bundleEndpointURL https://h.example \
+    -bundleEndpointProfile https_web
+  same federation create -trustDomain WHOM.example -bundleEndpointURL http://h.example \
+    -bundleEndpointProfile https_web
+  same federation create -trustDomain WHOM.example
+  same federation create -trustDomain WHOM.example -bundleEndpointURL https://h.example
+  same federation create -trustDomain WHOM.example -bundleEndpointURL https://h.example \
+    -bundleEndpointProfile https_spiffe
+  same federation refresh
+  same federation refresh -id missing.example
+  same federation show
+  same federation show -trustDomain missing.example
+  same federation delete -id missing.example
+  same federation delete -id WHOM.example
+  same federation delete -id WHOM.example -output json
 }
 
 entry_and_token_commands() {
@@ -116,7 +214,7 @@ printed() {
   )
   # Of what it made itself, and where the servers are two.
   if [[ $* == *WHOM* || ${ours[1]} != "${spires[1]}" ]]; then
-    edits+=(-e "s#/(by|full)/$whom#/\1/WHOM#g")
+    edits+=(-e "s#/(by|full)/$whom#/\1/WHOM#g" -e "s#$whom.example#WHOM.example#g")
   fi
   sed -E "${edits[@]}" "$dir/printed.txt"
   printf 'exit status %s\n' "$status"

@@ -19,7 +19,9 @@ pub fn from_message(
     message: &types::FederationRelationship,
 ) -> Result<(Relationship, Option<Bundle>), RelationshipFault> {
     let trust_domain = TrustDomain::from_id_or_name(&message.trust_domain)?;
-    let url: EndpointUrl = message.bundle_endpoint_url.parse().map_err(url_fault)?;
+    // Kept as it is written: clients compare it with what they sent.
+    let url = message.bundle_endpoint_url.clone();
+    url.parse::<EndpointUrl>().map_err(url_fault)?;
     let profile = match &message.bundle_endpoint_profile {
         Some(BundleEndpointProfile::HttpsSpiffe(spiffe)) => {
             let id: Result<SpiffeId, _> = spiffe.endpoint_spiffe_id.parse();
@@ -40,7 +42,7 @@ pub fn from_message(
     }
     let relationship = Relationship {
         trust_domain,
-        bundle_endpoint_url: url.to_string(),
+        bundle_endpoint_url: url,
         profile,
     };
     Ok((relationship, bundle))
@@ -150,7 +152,7 @@ mod tests {
         };
         types::FederationRelationship {
             trust_domain: "b.test".to_owned(),
-            bundle_endpoint_url: "https://h.test:8443/bundle".to_owned(),
+            bundle_endpoint_url: "https://h.test:8443".to_owned(),
             bundle_endpoint_profile: Some(BundleEndpointProfile::HttpsSpiffe(profile)),
             trust_domain_bundle: None,
             status: None,

@@ -43,7 +43,10 @@ impl Ask for Set {
         if self.id.is_empty() {
             return Err("id flag is required".into());
         }
-        let text = load(&self.path, io.input).map_err(Unloaded)?;
+        let text = load(&self.path, io.input).map_err(|source| Unloaded {
+            path: self.path.clone(),
+            source,
+        })?;
         let (bundle, skipped) = parse(&text, self.format, &self.id)?;
         for skipped in skipped {
             writeln!(
@@ -86,5 +89,8 @@ fn load(path: &str, input: &mut dyn Read) -> io::Result<Vec<u8>> {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("unable to load bundle data")]
-struct Unloaded(#[source] io::Error);
+#[error("unable to load bundle data: open {path}")]
+struct Unloaded {
+    path: String,
+    source: io::Error,
+}

@@ -9,6 +9,7 @@ use spiffe_hyper::federation::EndpointUrl;
 
 use crate::config::{
     Entry, Fields, GoDuration, Issues, Node, Place, Value, duration, parsed, path, port, suggest,
+    text,
 };
 use crate::domain::{EndpointProfile, Relationship};
 
@@ -176,13 +177,16 @@ fn relationship(entry: &Entry, issues: &mut Issues) -> Option<Relationship> {
     };
     entry.node.fields(issues, |fields| {
         fields.lenient();
-        let url: Option<EndpointUrl> = fields.required("bundle_endpoint_url", parsed);
+        let url = fields.required("bundle_endpoint_url", |node, issues| {
+            let _: EndpointUrl = parsed(node, issues)?;
+            text(node, issues)
+        });
         let profile = fields.required("bundle_endpoint_profile", |node, issues| {
             one_profile(node, issues).and_then(|profile| endpoint_profile(profile, issues))
         });
         Some(Relationship {
             trust_domain: trust_domain?,
-            bundle_endpoint_url: url?.to_string(),
+            bundle_endpoint_url: url?,
             profile: profile?,
         })
     })

@@ -371,7 +371,7 @@ fn the_federation_block_is_as_spire_has_it() {
             relationship("b.test", "https://b.test/bundle", EndpointProfile::HttpsWeb),
             relationship(
                 "c.test",
-                "https://c.test:8443/",
+                "https://c.test:8443",
                 EndpointProfile::HttpsSpiffe(id)
             ),
         ]
