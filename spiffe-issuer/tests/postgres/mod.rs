@@ -9,6 +9,7 @@
     reason = "tests: what fails here fails the test"
 )]
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -94,9 +95,10 @@ impl Postgres {
     pub(crate) fn go_on(&self) {
         let mut running = self.running.lock().unwrap();
         assert!(running.is_none(), "it runs");
-        // The shell ends the server when this process ends, however that comes about: its input ends
-        // then.
-        let script = r#""$@" & server=$!; cat; kill -INT "$server"; wait "$server""#;
+        // The shell ends the server and clears up when this process ends, however that comes about:
+        // its input ends then.
+        let script = r#""$@" & server=$!; read -r word; kill -INT "$server"; wait "$server"
+            [ "$word" = keep ] || rm -rf "$PWD""#;
         let settings = [
             "fsync=off",
             "full_page_writes=off",
@@ -144,7 +146,8 @@ impl Postgres {
     /// Stops it. Whoever is connected is thrown out.
     pub(crate) fn stop(&self) {
         let mut child = self.running.lock().unwrap().take().expect("it runs");
-        drop(child.stdin.take());
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"keep\n").unwrap();
         child.wait().unwrap();
     }
 
