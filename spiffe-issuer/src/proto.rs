@@ -33,6 +33,10 @@ package! {
 /// What the server serves.
 pub mod server {
     package! {
+        /// Who uses what the server signs with: an addition of ours.
+        authorities = "spiffe.issuer.v1"
+    }
+    package! {
         /// Agents, from first proof to last goodbye.
         agent = "spire.api.server.agent.v1"
     }

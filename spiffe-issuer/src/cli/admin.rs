@@ -2,7 +2,7 @@
 
 use super::connect::ask;
 use super::tree::Command;
-use super::{agents, bundle, entry, federation, health, token};
+use super::{agents, authority, bundle, entry, federation, health, token};
 
 /// All of them.
 pub(super) const COMMANDS: &[Command] = &[
@@ -117,8 +117,78 @@ pub(super) const COMMANDS: &[Command] = &[
         run: ask::<health::Server>,
     },
     Command {
+        words: "localauthority jwt activate",
+        about: "Lets the prepared JWT authority sign from now on",
+        run: ask::<authority::jwt::Activate>,
+    },
+    Command {
+        words: "localauthority jwt prepare",
+        about: "Prepares a new JWT authority: makes its key and publishes it in the bundle",
+        run: ask::<authority::jwt::Prepare>,
+    },
+    Command {
+        words: "localauthority jwt revoke",
+        about: "Takes the tainted JWT authority out of the bundle",
+        run: ask::<authority::jwt::Revoke>,
+    },
+    Command {
+        words: "localauthority jwt show",
+        about: "Shows the local JWT authorities",
+        run: ask::<authority::jwt::Show>,
+    },
+    Command {
+        words: "localauthority jwt taint",
+        about: "Marks the JWT authority that signed before as tainted: what it signed is replaced",
+        run: ask::<authority::jwt::Taint>,
+    },
+    Command {
+        words: "localauthority jwt usage",
+        about: "Tells who still uses a JWT authority",
+        run: ask::<authority::jwt::Usage>,
+    },
+    Command {
+        words: "localauthority x509 activate",
+        about: "Lets the prepared X.509 authority sign from now on",
+        run: ask::<authority::x509::Activate>,
+    },
+    Command {
+        words: "localauthority x509 prepare",
+        about: "Prepares a new X.509 authority: makes its key and publishes it in the bundle",
+        run: ask::<authority::x509::Prepare>,
+    },
+    Command {
+        words: "localauthority x509 revoke",
+        about: "Takes the tainted X.509 authority out of the bundle",
+        run: ask::<authority::x509::Revoke>,
+    },
+    Command {
+        words: "localauthority x509 show",
+        about: "Shows the local X.509 authorities",
+        run: ask::<authority::x509::Show>,
+    },
+    Command {
+        words: "localauthority x509 taint",
+        about: "Marks the X.509 authority that signed before as tainted: what it signed is replaced",
+        run: ask::<authority::x509::Taint>,
+    },
+    Command {
+        words: "localauthority x509 usage",
+        about: "Tells who still uses an X.509 authority",
+        run: ask::<authority::x509::Usage>,
+    },
+    Command {
         words: "token generate",
         about: "Generates a join token",
         run: ask::<token::Generate>,
+    },
+    Command {
+        words: "upstreamauthority revoke",
+        about: "Takes a tainted root above the server out of the bundle",
+        run: ask::<authority::RevokeUpstream>,
+    },
+    Command {
+        words: "upstreamauthority taint",
+        about: "Marks a root above the server as tainted: what was signed below it is replaced",
+        run: ask::<authority::TaintUpstream>,
     },
 ];

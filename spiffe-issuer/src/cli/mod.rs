@@ -7,6 +7,8 @@ pub mod agent;
 #[cfg(feature = "server")]
 mod agents;
 #[cfg(feature = "server")]
+mod authority;
+#[cfg(feature = "server")]
 mod bundle;
 mod connect;
 mod daemon;
@@ -34,6 +36,8 @@ mod text;
 #[cfg(feature = "server")]
 mod token;
 pub mod tree;
+#[cfg(feature = "server")]
+mod usage;
 pub mod values;
 #[cfg(feature = "agent")]
 mod workload;

@@ -7,6 +7,8 @@ use spiffe_core::bundle::TrustBundle;
 use spiffe_core::jwt::Jwk;
 use spiffe_core::x509::{Certificate, PublicKey};
 
+use super::{AuthorityId, AuthorityKind};
+
 /// A trust bundle, with what only servers say of it: what is tainted, and when keys end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
@@ -31,6 +33,15 @@ pub struct X509Authority {
     pub certificate: Certificate,
     /// Whether what it signed is to be replaced.
     pub tainted: bool,
+}
+
+impl X509Authority {
+    /// Whether this is what the authority is called.
+    #[must_use]
+    pub fn is_called(&self, id: &AuthorityId) -> bool {
+        let key_id = self.certificate.subject_key_id();
+        key_id.is_some_and(|key_id| AuthorityId::from_key_id(key_id) == *id)
+    }
 }
 
 /// A key of a bundle that tokens are signed with.
@@ -97,6 +108,36 @@ impl Bundle {
             refresh_hint: Duration::ZERO,
             sequence_number: 0,
         }
+    }
+
+    /// Whether the authority of this name is tainted; `None` where it is not in here.
+    #[must_use]
+    pub fn taint_of(&self, kind: AuthorityKind, id: &AuthorityId) -> Option<bool> {
+        let keys = match kind {
+            AuthorityKind::Jwt => &self.jwt_authorities,
+            AuthorityKind::Wit => &self.wit_authorities,
+            AuthorityKind::X509 => {
+                let mut roots = self.x509_authorities.iter();
+                return Some(roots.find(|root| root.is_called(id))?.tainted);
+            }
+        };
+        Some(keys.iter().find(|key| key.key_id == id.as_str())?.tainted)
+    }
+
+    /// When the authority of this name ends, if it is in here and an end is told.
+    #[must_use]
+    pub fn end_of(&self, kind: AuthorityKind, id: &AuthorityId) -> Option<SystemTime> {
+        let keys = match kind {
+            AuthorityKind::Jwt => &self.jwt_authorities,
+            AuthorityKind::Wit => &self.wit_authorities,
+            AuthorityKind::X509 => {
+                let mut roots = self.x509_authorities.iter();
+                let root = roots.find(|root| root.is_called(id))?;
+                return Some(root.certificate.not_after());
+            }
+        };
+        let key = keys.iter().find(|key| key.key_id == id.as_str());
+        key?.expires_at
     }
 
     /// What is published of it, and what its members are verified with. A key that no token can be

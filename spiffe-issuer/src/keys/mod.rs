@@ -2,6 +2,7 @@
 
 mod disk;
 mod memory;
+mod pem;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,6 +15,7 @@ use spiffe_core::x509::{KeyKind, PrivateKey, PublicKey, X509Error};
 
 pub use disk::{AGENT_DISK, DiskKeys, SERVER_DISK};
 pub use memory::{MEMORY, MemoryKeys};
+pub use pem::private_key_from_pem;
 
 use crate::domain::{Fault, Kind};
 use crate::runtime::files::WriteError;
@@ -62,6 +64,13 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// A signer with this key in memory; `None` for a key of another kind than those that we make.
+#[must_use]
+pub fn in_memory(key: PrivateKey) -> Option<Arc<dyn Signer>> {
+    let key = memory::SoftwareKey::of(key)?;
+    Some(Arc::new(key))
+}
+
 /// How a message is hashed and signed. ECDSA signatures are ASN.1, as certificates carry them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -100,6 +109,16 @@ impl KeyId {
     pub const AGENT_SVID: [Self; 2] = [
         Self::constant("agent-svid-A"),
         Self::constant("agent-svid-B"),
+    ];
+    /// The keys of authorities for JWT-SVIDs: `JWT-Signer-A` and `JWT-Signer-B`.
+    pub const JWT_SIGNER: [Self; 2] = [
+        Self::constant("JWT-Signer-A"),
+        Self::constant("JWT-Signer-B"),
+    ];
+    /// The keys of authorities for WIT-SVIDs: `WIT-Signer-A` and `WIT-Signer-B`.
+    pub const WIT_SIGNER: [Self; 2] = [
+        Self::constant("WIT-Signer-A"),
+        Self::constant("WIT-Signer-B"),
     ];
     /// The X.509 authority's keys: `x509-CA-A` and `x509-CA-B`.
     pub const X509_CA: [Self; 2] = [Self::constant("x509-CA-A"), Self::constant("x509-CA-B")];

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::ca::{CredentialComposer, UNIQUE_ID, UpstreamAuthority};
 use super::store::{OpenStore, sql};
+use super::upstream::disk;
 use crate::attestation::node::join_token::{self, JoinTokenAttestor};
 use crate::attestation::node::{NodeAttestor, TokenBook};
 use crate::config::Issues;
@@ -14,6 +16,12 @@ pub const DATA_STORES: &[BuiltIn<dyn OpenStore>] = &[sql::SQL];
 
 /// What keeps the server's keys.
 pub const KEY_MANAGERS: &[BuiltIn<dyn KeyManager>] = &[SERVER_DISK, MEMORY];
+
+/// What stands above the server's own authority.
+pub const UPSTREAM_AUTHORITIES: &[BuiltIn<dyn UpstreamAuthority>] = &[disk::DISK];
+
+/// What adds to certificates.
+pub const CREDENTIAL_COMPOSERS: &[BuiltIn<dyn CredentialComposer>] = &[UNIQUE_ID];
 
 /// What judges nodes.
 pub const NODE_ATTESTORS: &[BuiltIn<MakeAttestor>] = &[JOIN_TOKEN];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spiffe_core::TrustDomain;
 
 use super::store::{DataStore, Put, StoreError};
-use crate::domain::{AuthorityList, Bundle, Dissolve, Fault, Kind, Page, Paged};
+use crate::domain::{AuthorityList, Bundle, Dissolve, Fault, Kind, Page, Paged, TokenAuthority};
 
 /// The bundles that this server knows.
 pub struct Bundles {
@@ -68,6 +68,30 @@ impl Bundles {
         let Paged { mut items, next } = self.store.list_bundles(page).await?;
         items.retain(|bundle| bundle.trust_domain != self.trust_domain);
         Ok(Paged { items, next })
+    }
+
+    /// Makes a key of JWT-SVIDs known that a server below this one signs with, and returns all there are.
+    ///
+    /// # Errors
+    ///
+    /// Where another key has its ID, or the store fails.
+    pub async fn publish_jwt(
+        &self,
+        key: TokenAuthority,
+    ) -> Result<Vec<TokenAuthority>, BundlesError> {
+        let list = AuthorityList {
+            jwt: vec![key],
+            ..AuthorityList::default()
+        };
+        let bundle = self
+            .store
+            .append_authorities(&self.trust_domain, &list)
+            .await;
+        match bundle {
+            Ok(bundle) => Ok(bundle.jwt_authorities),
+            Err(error @ StoreError::KeyIdTaken(_)) => Err(BundlesError::Publish(error)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// How many bundles there are, our own among them.
@@ -179,6 +203,9 @@ pub enum BundlesError {
     /// It is our own bundle that was to be forgotten.
     #[error("removing the bundle for the server trust domain is not allowed")]
     OwnRemoved,
+    /// A key cannot be published.
+    #[error("failed to publish JWT key")]
+    Publish(#[source] StoreError),
     /// The store failed.
     #[error("the bundle could not be read or written")]
     Store(#[from] StoreError),
@@ -192,6 +219,7 @@ impl Fault for BundlesError {
             Self::InUse(_) => Kind::NotReady,
             Self::NotFound => Kind::NotFound,
             Self::NothingToAppend | Self::Own(_) | Self::OwnRemoved => Kind::Invalid,
+            Self::Publish(error) => error.kind(),
         }
     }
 }

@@ -13,11 +13,13 @@ pub mod entry_cache;
 pub mod federation;
 mod ids;
 mod listen;
+pub mod local_authority;
 pub mod nodes;
 pub mod own_identity;
 pub mod prune;
 pub mod store;
 pub mod svids;
+pub mod upstream;
 
 use std::fmt;
 use std::fs::DirBuilder;
@@ -42,6 +44,7 @@ use self::entries::Entries;
 use self::entry_cache::{CacheError, Follower};
 use self::federation::endpoint::{Endpoint, EndpointError};
 use self::federation::{Federation, refresh};
+use self::local_authority::LocalAuthority;
 use self::nodes::{Nodes, StoredTokens};
 use self::own_identity::{OwnIdentity, OwnIdentityConfig, OwnIdentityError};
 use self::store::{SharedStore, StoreError};
@@ -84,9 +87,11 @@ impl Server {
         let store = plugins.store.open().await?;
         refuse_foreign(&store, &trust_domain).await?;
         let authorities = Authorities::none();
+        let kinds = config.ca.kinds();
         let ca = CaManager::start(
             config.ca,
             plugins.keys,
+            plugins.upstream,
             store.clone(),
             authorities.clone(),
             clock.clone(),
@@ -96,7 +101,7 @@ impl Server {
         let identity = OwnIdentity::start(
             OwnIdentityConfig {
                 trust_domain: trust_domain.clone(),
-                lifetime: config.x509_svid_ttl,
+                lifetime: config.svids.x509_ttl,
                 foreign: config.api.foreign_domains(&trust_domain),
             },
             authorities.clone(),
@@ -116,12 +121,21 @@ impl Server {
             clock.clone(),
             config.nodes,
         ));
+        let authority = LocalAuthority::new(
+            trust_domain.clone(),
+            kinds,
+            authorities.clone(),
+            ca.orders(),
+            store.clone(),
+            clock.clone(),
+        );
         let svids = Svids::new(
             trust_domain.clone(),
             follower.cache(),
             authorities,
             clock.clone(),
-            config.x509_svid_ttl,
+            plugins.composers,
+            config.svids,
         );
         let endpoint = match &config.federation.endpoint {
             None => None,
@@ -144,6 +158,7 @@ impl Server {
                 entries: Arc::new(Entries::new(trust_domain, store.clone(), clock.clone())),
                 cache: follower.cache(),
                 federation: federation.clone(),
+                authority: Arc::new(authority),
                 nodes,
                 svids: Arc::new(svids),
                 trust: identity.source(),

@@ -9,16 +9,16 @@ use std::time::{Duration, SystemTime};
 
 use spiffe_core::clock::{Clock, sleep_until};
 use spiffe_core::source::SnapshotCell;
-use spiffe_core::x509::{KeyKind, PrivateKey, X509Error};
+use spiffe_core::x509::{Certificate, KeyKind, PrivateKey, X509Error};
 use spiffe_core::{
     BundleSet, IdentitySnapshot, IdentitySource, TrustBundle, TrustDomain, X509Svid,
 };
 use tokio::task::spawn_blocking;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::ca::{Authorities, CaError, Leaf};
 use super::store::{BundleStore, StoreError, StoredBundle};
-use crate::domain::{Fault, Kind};
+use crate::domain::{AuthorityId, AuthorityKind, Fault, Kind};
 use crate::runtime::health::Part;
 use crate::runtime::{Shutdown, TaskError};
 
@@ -109,12 +109,18 @@ impl OwnIdentity {
     /// part that did not fail.
     pub async fn tick(&mut self) -> Result<(), OwnIdentityError> {
         let now = self.clock.now();
-        let renewed = match now >= self.renew_at {
+        let bundles = read_bundles(&self.config, &*self.store).await;
+        let tainted = self.is_tainted(bundles.as_deref().unwrap_or(&self.bundles));
+        if tainted {
+            warn!(
+                "Server SVID signed using a tainted authority, forcing rotation of the Server SVID"
+            );
+        }
+        // Bundles also change where signing fails, and other way round.
+        let renewed = match tainted || now >= self.renew_at {
             true => Some(new_svid(&self.config, &self.authorities, now).await),
             false => None,
         };
-        // Bundles also change where signing fails, and other way round.
-        let bundles = read_bundles(&self.config, &*self.store).await;
         let mut changed = false;
         if let Some(Ok((svid, renew_at))) = &renewed {
             (self.svid, self.renew_at, changed) = (svid.clone(), *renew_at, true);
@@ -136,6 +142,31 @@ impl OwnIdentity {
         renewed.transpose()?;
         bundles.map(drop)
     }
+
+    /// Whether somebody who signed our SVID is tainted, and signing anew would bring one that is not.
+    fn is_tainted(&self, bundles: &[StoredBundle]) -> bool {
+        let mut own = bundles.iter();
+        let own = own.find(|bundle| bundle.trust_domain == self.config.trust_domain);
+        let is_tainted = |id: &AuthorityId| {
+            own.and_then(|own| own.taint_of(AuthorityKind::X509, id)) == Some(true)
+        };
+        let states = self.authorities.x509_states();
+        let Some(active) = states.first() else {
+            return false;
+        };
+        let again = [Some(&active.id), active.upstream.as_ref()];
+        issuers(&self.svid).any(|id| is_tainted(&id))
+            && !again.into_iter().flatten().any(is_tainted)
+    }
+}
+
+/// The authorities that a chain names as its issuers.
+fn issuers(svid: &X509Svid) -> impl Iterator<Item = AuthorityId> {
+    let issuers = svid
+        .chain()
+        .iter()
+        .filter_map(Certificate::authority_key_id);
+    issuers.map(AuthorityId::from_key_id)
 }
 
 /// A new key, its SVID, and when that has lived half its life.

@@ -5,8 +5,12 @@
     reason = "what fails in a helper fails the test that called it"
 )]
 
+mod crash;
+mod orders;
 mod own_identity;
 mod rotation;
+mod tokens;
+mod upstream;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -18,7 +22,7 @@ use spiffe_core::x509::{Certificate, KeyKind, PrivateKey};
 use spiffe_issuer::domain::AuthorityId;
 use spiffe_issuer::keys::KeyManager;
 use spiffe_issuer::server::ca::{
-    Authorities, AuthorityState, CaConfig, CaError, CaManager, CaSubject, Leaf,
+    Authorities, AuthorityState, CaConfig, CaError, CaManager, Leaf, UpstreamAuthority,
 };
 use spiffe_issuer::server::store::SharedStore;
 use spiffe_issuer::server::store::sql::SqlStore;
@@ -51,6 +55,8 @@ impl Clock for Hand {
 struct Machine {
     dir: Arc<TempDir>,
     keys: Arc<dyn KeyManager>,
+    upstream: Option<Arc<dyn UpstreamAuthority>>,
+    wit: bool,
     clock: Arc<Hand>,
 }
 
@@ -66,6 +72,8 @@ impl Machine {
         Self {
             dir: Arc::new(tempfile::tempdir().unwrap()),
             keys: Arc::new(keys),
+            upstream: None,
+            wit: false,
             clock: Arc::new(Hand(Mutex::new(SystemTime::UNIX_EPOCH + START))),
         }
     }
@@ -79,14 +87,13 @@ impl Machine {
         let store: SharedStore = Arc::new(SqlStore::open(&at).await?);
         let authorities = Authorities::none();
         let config = CaConfig {
-            trust_domain: TD,
-            subject: CaSubject::default(),
-            key_kind: KeyKind::EcP256,
-            lifetime: DAY,
+            wit: self.wit.then_some(KeyKind::EcP256),
+            ..CaConfig::of(TD)
         };
         let manager = CaManager::start(
             config,
             Arc::clone(&self.keys),
+            self.upstream.clone(),
             Arc::clone(&store),
             Arc::clone(&authorities),
             Arc::<Hand>::clone(&self.clock),

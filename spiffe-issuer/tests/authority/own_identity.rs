@@ -11,7 +11,7 @@ use spiffe_issuer::server::store::{Put, StoredBundle};
 
 use crate::{DAY, HOUR, Hand, Machine, Server, TD};
 
-async fn own_identity(machine: &Machine, server: &Server) -> OwnIdentity {
+pub(crate) async fn own_identity(machine: &Machine, server: &Server) -> OwnIdentity {
     let config = OwnIdentityConfig {
         trust_domain: TD,
         lifetime: HOUR,
@@ -24,7 +24,7 @@ async fn own_identity(machine: &Machine, server: &Server) -> OwnIdentity {
 }
 
 /// Verifies what the server shows with the bundle that it has.
-fn verify(source: &dyn IdentitySource, machine: &Machine) {
+pub(crate) fn verify(source: &dyn IdentitySource, machine: &Machine) {
     let snapshot = source.snapshot();
     let chain = snapshot.svid().unwrap().chain().iter();
     let chain: Vec<_> = chain.map(|certificate| certificate.der().clone()).collect();

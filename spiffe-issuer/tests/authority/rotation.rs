@@ -267,6 +267,8 @@ async fn two_servers_on_one_store_keep_a_journal_each() {
     let machine = Machine::new(MemoryKeys::default());
     let other = Machine {
         keys: Arc::new(MemoryKeys::default()),
+        upstream: None,
+        wit: false,
         clock: Arc::clone(&machine.clock),
         dir: Arc::clone(&machine.dir),
     };

@@ -3,11 +3,11 @@ use std::time::{Duration, SystemTime};
 
 use spiffe_core::x509::{Certificate, KeyKind, PrivateKey};
 use spiffe_issuer::domain::{
-    AuthorityId, AuthorityKind, EntryFilter, NewEntry, NodeFilter, Page, Revision,
+    AuthorityId, AuthorityKind, EntryFilter, NewEntry, NodeFilter, Page, Revision, TokenAuthority,
 };
 use spiffe_issuer::server::store::{
     AuthorityList, DataStore, Dissolve, JournalId, JournalWrite, Put, StoreError, StoredBundle,
-    TokenAuthority, X509Authority,
+    X509Authority,
 };
 
 use crate::{at, create, entry, node, on_each, root, svid, td};

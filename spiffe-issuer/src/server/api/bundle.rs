@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use spiffe_core::x509::{PublicKey, X509Error};
 use spiffe_core::{IdError, TrustDomain};
 use tonic::{Request, Response, Status};
 
 use super::{refused, unimplemented};
-use crate::domain::{AuthorityList, Bundle as Told, Dissolve, Fault, Kind, Paged};
+use crate::domain::{AuthorityList, Bundle as Told, Dissolve, Fault, Kind, Paged, TokenAuthority};
 use crate::proto::server::bundle::bundle_server::Bundle;
 use crate::proto::server::bundle::{
     AppendBundleRequest, BatchCreateFederatedBundleRequest, BatchCreateFederatedBundleResponse,
@@ -23,10 +24,10 @@ use crate::proto::server::bundle::{
 use crate::proto::types;
 use crate::server::bundles::{Bundles, BundlesError};
 use crate::wire::authorities::{
-    BundleFault, bundle_from_message, bundle_to_message, jwt_from_messages, wit_from_messages,
-    x509_from_messages,
+    BundleFault, bundle_from_message, bundle_to_message, jwt_from_messages, jwt_to_message,
+    wit_from_messages, x509_from_messages,
 };
-use crate::wire::{self, Masked, query};
+use crate::wire::{self, Field, FieldError, Masked, query};
 
 /// `spire.api.server.bundle.v1.Bundle`.
 #[derive(Clone)]
@@ -90,9 +91,14 @@ impl Bundle for BundleApi {
 
     async fn publish_jwt_authority(
         &self,
-        _: Request<PublishJwtAuthorityRequest>,
+        request: Request<PublishJwtAuthorityRequest>,
     ) -> Result<Response<PublishJwtAuthorityResponse>, Status> {
-        Err(unimplemented(DOWNSTREAM))
+        let key = request.into_inner().jwt_authority;
+        let key = jwt_authority(key).map_err(refused)?;
+        let keys = self.bundles.publish_jwt(key).await.map_err(refused)?;
+        Ok(Response::new(PublishJwtAuthorityResponse {
+            jwt_authorities: keys.iter().map(jwt_to_message).collect(),
+        }))
     }
 
     async fn publish_wit_authority(
@@ -219,6 +225,41 @@ fn told(
     match outcome {
         Ok(bundle) => (Some(wire::ok()), Some(encode(&bundle, mask))),
         Err(fault) => (Some(wire::item(&fault)), None),
+    }
+}
+
+/// The key that a server below us publishes.
+fn jwt_authority(message: Option<types::JwtKey>) -> Result<TokenAuthority, PublishError> {
+    let message = message.ok_or(PublishError::Missing)?;
+    let public_key = PublicKey::from_spki_der(&message.public_key).map_err(PublishError::Key)?;
+    if message.key_id.is_empty() {
+        return Err(PublishError::KeyId);
+    }
+    let expires_at = Field::named("expires_at").time(message.expires_at)?;
+    Ok(TokenAuthority {
+        key_id: message.key_id,
+        public_key,
+        expires_at,
+        tainted: false,
+    })
+}
+
+/// Why a key is not published. Texts are known to clients.
+#[derive(Debug, thiserror::Error)]
+enum PublishError {
+    #[error("invalid JWT authority")]
+    Field(#[from] FieldError),
+    #[error("invalid JWT authority")]
+    Key(#[source] X509Error),
+    #[error("invalid JWT authority: missing key ID")]
+    KeyId,
+    #[error("missing JWT authority")]
+    Missing,
+}
+
+impl Fault for PublishError {
+    fn kind(&self) -> Kind {
+        Kind::Invalid
     }
 }
 

@@ -12,6 +12,7 @@ mod deadline;
 mod entry;
 mod gate;
 mod limit;
+mod local_authority;
 mod rules;
 mod stack;
 mod svid;
@@ -19,6 +20,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod trust_domain;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,19 +38,24 @@ use self::bundle::BundleApi;
 use self::entry::EntryApi;
 use self::gate::Gate;
 use self::limit::Limiter;
+use self::local_authority::LocalAuthorityApi;
 use self::stack::Meter;
 use self::svid::SvidApi;
 use self::trust_domain::TrustDomainApi;
+use self::usage::UsageApi;
 use super::bundles::Bundles;
 use super::entries::Entries;
 use super::entry_cache::EntryCache;
 use super::federation::Federation;
+use super::local_authority::LocalAuthority;
 use super::nodes::{AgentCaller, Nodes};
 use super::svids::Svids;
 use crate::domain::{Fault, Kind};
 use crate::proto::server::agent::agent_server::AgentServer;
+use crate::proto::server::authorities::authorities_server::AuthoritiesServer;
 use crate::proto::server::bundle::bundle_server::BundleServer;
 use crate::proto::server::entry::entry_server::EntryServer;
+use crate::proto::server::localauthority::local_authority_server::LocalAuthorityServer;
 use crate::proto::server::svid::svid_server::SvidServer;
 use crate::proto::server::trustdomain::trust_domain_server::TrustDomainServer;
 use crate::wire;
@@ -67,6 +74,8 @@ pub struct Parts {
     pub cache: Arc<EntryCache>,
     /// Those we federate with.
     pub federation: Arc<Federation>,
+    /// What this server signs with.
+    pub authority: Arc<LocalAuthority>,
     /// Nodes.
     pub nodes: Arc<Nodes>,
     /// SVIDs.
@@ -112,13 +121,22 @@ impl Api {
             nodes: parts.nodes.clone(),
         }))
         .add_service(BundleServer::new(BundleApi {
-            bundles: parts.bundles,
+            bundles: parts.bundles.clone(),
         }))
         .add_service(EntryServer::new(EntryApi {
             entries: parts.entries.clone(),
             cache: parts.cache,
         }))
-        .add_service(SvidServer::new(SvidApi { svids: parts.svids }))
+        .add_service(AuthoritiesServer::new(UsageApi {
+            authority: parts.authority.clone(),
+        }))
+        .add_service(LocalAuthorityServer::new(LocalAuthorityApi {
+            authority: parts.authority,
+        }))
+        .add_service(SvidServer::new(SvidApi {
+            svids: parts.svids,
+            bundles: parts.bundles,
+        }))
         .add_service(TrustDomainServer::new(TrustDomainApi {
             federation: parts.federation,
         }));
@@ -207,9 +225,11 @@ impl Fault for Unguarded {
 #[cfg(test)]
 const SERVED: &[&str] = &[
     "grpc.health.v1.Health",
+    crate::proto::server::authorities::authorities_server::SERVICE_NAME,
     crate::proto::server::agent::agent_server::SERVICE_NAME,
     crate::proto::server::bundle::bundle_server::SERVICE_NAME,
     crate::proto::server::entry::entry_server::SERVICE_NAME,
+    crate::proto::server::localauthority::local_authority_server::SERVICE_NAME,
     crate::proto::server::svid::svid_server::SERVICE_NAME,
     crate::proto::server::trustdomain::trust_domain_server::SERVICE_NAME,
 ];

@@ -88,6 +88,8 @@ pub(super) const RULES: &[Rule] = &[
     reads("/grpc.health.v1.Health/Check", LOCAL),
     reads("/grpc.health.v1.Health/Watch", LOCAL),
 
+    reads("/spiffe.issuer.v1.Authorities/GetUsage", OPERATOR),
+
     changes("/spire.api.server.agent.v1.Agent/AttestAgent", ANYONE).limited(Limit::Attestation),
     changes("/spire.api.server.agent.v1.Agent/BanAgent", OPERATOR),
     reads("/spire.api.server.agent.v1.Agent/CountAgents", OPERATOR),
@@ -118,6 +120,24 @@ pub(super) const RULES: &[Rule] = &[
     reads("/spire.api.server.entry.v1.Entry/GetEntry", OPERATOR),
     reads("/spire.api.server.entry.v1.Entry/ListEntries", OPERATOR),
     reads("/spire.api.server.entry.v1.Entry/SyncAuthorizedEntries", AGENT),
+
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/ActivateJWTAuthority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/ActivateWITAuthority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/ActivateX509Authority", OPERATOR),
+    reads("/spire.api.server.localauthority.v1.LocalAuthority/GetJWTAuthorityState", OPERATOR),
+    reads("/spire.api.server.localauthority.v1.LocalAuthority/GetWITAuthorityState", OPERATOR),
+    reads("/spire.api.server.localauthority.v1.LocalAuthority/GetX509AuthorityState", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/PrepareJWTAuthority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/PrepareWITAuthority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/PrepareX509Authority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/RevokeJWTAuthority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/RevokeWITAuthority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/RevokeX509Authority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/RevokeX509UpstreamAuthority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/TaintJWTAuthority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/TaintWITAuthority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/TaintX509Authority", OPERATOR),
+    changes("/spire.api.server.localauthority.v1.LocalAuthority/TaintX509UpstreamAuthority", OPERATOR),
 
     changes("/spire.api.server.svid.v1.SVID/BatchNewWITSVID", AGENT).limited(Limit::Signing),
     changes("/spire.api.server.svid.v1.SVID/BatchNewX509SVID", AGENT).limited(Limit::Signing),

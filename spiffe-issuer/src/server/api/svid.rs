@@ -5,22 +5,25 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use super::{caller_of, meter_of, refused, unimplemented};
+use super::{caller_of, meter_of, refused};
 use crate::proto::server::svid::svid_server::Svid;
 use crate::proto::server::svid::{
     BatchNewWitsvidRequest, BatchNewWitsvidResponse, BatchNewX509svidRequest,
     BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintWitsvidRequest,
     MintWitsvidResponse, MintX509svidRequest, MintX509svidResponse, NewDownstreamX509caRequest,
-    NewDownstreamX509caResponse, NewJwtsvidRequest, NewJwtsvidResponse,
-    batch_new_x509svid_response,
+    NewDownstreamX509caResponse, NewJwtsvidRequest, NewJwtsvidResponse, NewWitsvidParams,
+    batch_new_witsvid_response, batch_new_x509svid_response,
 };
-use crate::server::svids::{Asked, Svids};
+use crate::proto::types;
+use crate::server::bundles::Bundles;
+use crate::server::svids::{Asked, BoundKey, IssuedToken, Svids};
 use crate::wire::{self, Field, bundle};
 
 /// `spire.api.server.svid.v1.SVID`.
 #[derive(Clone)]
 pub(super) struct SvidApi {
     pub(super) svids: Arc<Svids>,
+    pub(super) bundles: Arc<Bundles>,
 }
 
 #[tonic::async_trait]
@@ -72,40 +75,108 @@ impl Svid for SvidApi {
 
     async fn mint_jwtsvid(
         &self,
-        _: Request<MintJwtsvidRequest>,
+        request: Request<MintJwtsvidRequest>,
     ) -> Result<Response<MintJwtsvidResponse>, Status> {
-        Err(unimplemented(JWT))
+        let message = request.into_inner();
+        let lifetime = Field::named("ttl").ttl(message.ttl).map_err(refused)?;
+        let id = wire::id_in(&Field::named("id"), message.id.as_ref()).map_err(refused)?;
+        let minted = self.svids.mint_jwt(id, message.audience, lifetime).await;
+        let svid = Some(jwt(minted.map_err(refused)?));
+        Ok(Response::new(MintJwtsvidResponse { svid }))
     }
 
     async fn mint_witsvid(
         &self,
-        _: Request<MintWitsvidRequest>,
+        request: Request<MintWitsvidRequest>,
     ) -> Result<Response<MintWitsvidResponse>, Status> {
-        Err(unimplemented(WIT))
+        let message = request.into_inner();
+        let lifetime = Field::named("ttl").ttl(message.ttl).map_err(refused)?;
+        let id = wire::id_in(&Field::named("id"), message.id.as_ref()).map_err(refused)?;
+        let key = BoundKey {
+            public_key: message.public_key,
+            algorithm: message.signing_algorithm,
+        };
+        let minted = self.svids.mint_wit(id, &key, lifetime).await;
+        let svid = Some(wit(minted.map_err(refused)?));
+        Ok(Response::new(MintWitsvidResponse { svid }))
     }
 
     async fn new_jwtsvid(
         &self,
-        _: Request<NewJwtsvidRequest>,
+        request: Request<NewJwtsvidRequest>,
     ) -> Result<Response<NewJwtsvidResponse>, Status> {
-        Err(unimplemented(JWT))
+        let agent = caller_of(&request)?;
+        let NewJwtsvidRequest { entry_id, audience } = request.into_inner();
+        let issued = self.svids.issue_jwt(&agent, &entry_id, audience).await;
+        let svid = Some(jwt(issued.map_err(refused)?));
+        Ok(Response::new(NewJwtsvidResponse { svid }))
     }
 
     async fn batch_new_witsvid(
         &self,
-        _: Request<BatchNewWitsvidRequest>,
+        request: Request<BatchNewWitsvidRequest>,
     ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
-        Err(unimplemented(WIT))
+        let (agent, meter) = (caller_of(&request)?, meter_of(&request)?);
+        let params = request.into_inner().params;
+        let beyond = params.len().saturating_sub(1);
+        meter.pay(beyond).await.map_err(refused)?;
+        let mut results = Vec::with_capacity(params.len());
+        for params in params {
+            let NewWitsvidParams {
+                entry_id,
+                public_key,
+                signing_algorithm: algorithm,
+            } = params;
+            let key = BoundKey {
+                public_key,
+                algorithm,
+            };
+            let (status, svid) = match self.svids.issue_wit(&agent, &entry_id, &key).await {
+                Ok(issued) => (wire::ok(), Some(wit(issued))),
+                Err(fault) => (wire::item(&fault), None),
+            };
+            let status = Some(status);
+            results.push(batch_new_witsvid_response::Result { status, svid });
+        }
+        Ok(Response::new(BatchNewWitsvidResponse { results }))
     }
 
     async fn new_downstream_x509ca(
         &self,
-        _: Request<NewDownstreamX509caRequest>,
+        request: Request<NewDownstreamX509caRequest>,
     ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
-        Err(unimplemented("servers below this one are not supported"))
+        let message = request.into_inner();
+        let lifetime = Field::named("preferred_ttl").ttl(message.preferred_ttl);
+        let lifetime = lifetime.map_err(refused)?;
+        let chain = self.svids.issue_downstream(&message.csr, lifetime).await;
+        let chain = chain.map_err(refused)?;
+        let roots = self.bundles.own().await.map_err(refused)?.x509_authorities;
+        Ok(Response::new(NewDownstreamX509caResponse {
+            ca_cert_chain: chain.iter().map(|c| c.der().to_vec()).collect(),
+            x509_authorities: roots
+                .iter()
+                .map(|root| root.certificate.der().to_vec())
+                .collect(),
+        }))
     }
 }
 
-/// As SPIRE says it where JWT-SVIDs are switched off.
-const JWT: &str = "JWT functionality is disabled";
-const WIT: &str = "WIT functionality is disabled";
+fn jwt(issued: IssuedToken) -> types::Jwtsvid {
+    types::Jwtsvid {
+        id: Some(wire::id_to_message(&issued.id)),
+        expires_at: wire::seconds(issued.signed.expires_at),
+        issued_at: wire::seconds(issued.signed.issued_at),
+        token: issued.signed.token,
+        hint: issued.hint,
+    }
+}
+
+fn wit(issued: IssuedToken) -> types::Witsvid {
+    types::Witsvid {
+        id: Some(wire::id_to_message(&issued.id)),
+        expires_at: wire::seconds(issued.signed.expires_at),
+        issued_at: wire::seconds(issued.signed.issued_at),
+        token: issued.signed.token,
+        hint: issued.hint,
+    }
+}

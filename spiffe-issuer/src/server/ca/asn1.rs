@@ -31,7 +31,7 @@ pub(super) struct TbsCertificate<'a> {
 pub(super) const V3: u8 = 2;
 
 /// From when until when, to the second.
-#[derive(Sequence)]
+#[derive(Clone, Copy, Sequence)]
 pub(super) struct Validity {
     not_before: Time,
     not_after: Time,
@@ -46,7 +46,7 @@ impl Validity {
     }
 }
 
-#[derive(Choice)]
+#[derive(Clone, Copy, Choice)]
 enum Time {
     #[asn1(type = "UTCTime")]
     Utc(UtcTime),
@@ -164,6 +164,28 @@ pub(super) fn with_common_name(name: &[u8], common_name: &str) -> der::Result<Ve
     sets.to_der()
 }
 
+/// The same name with this as its only organizational unit, where Go writes it: behind country and
+/// organization.
+pub(super) fn with_unit(name: &[u8], unit: &str) -> der::Result<Vec<u8>> {
+    let mut sets: Vec<SetOfVec<Attribute<'_>>> = Decode::from_der(name)?;
+    let is = |set: &SetOfVec<Attribute<'_>>, oids: &[ObjectIdentifier]| {
+        set.iter().any(|attribute| oids.contains(&attribute.oid))
+    };
+    sets.retain(|set| !is(set, &[UNIT]));
+    let before = sets
+        .iter()
+        .rposition(|set| is(set, &[COUNTRY, ORGANIZATION]));
+    sets.insert(before.map_or(0, |at| at + 1), set(UNIT, &[unit])?);
+    sets.to_der()
+}
+
+/// The same name with this attribute at its end.
+pub(super) fn with_last(name: &[u8], oid: ObjectIdentifier, value: &str) -> der::Result<Vec<u8>> {
+    let mut sets: Vec<SetOfVec<Attribute<'_>>> = Decode::from_der(name)?;
+    sets.push(set(oid, &[value])?);
+    sets.to_der()
+}
+
 fn set<'a>(oid: ObjectIdentifier, values: &[&'a str]) -> der::Result<SetOfVec<Attribute<'a>>> {
     let mut set = SetOfVec::new();
     for value in values {
@@ -188,6 +210,8 @@ struct Attribute<'a> {
 pub(super) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 pub(super) const COUNTRY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.6");
 pub(super) const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+pub(super) const UNIQUE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.45");
+pub(super) const UNIT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.11");
 pub(super) const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 
 // Extensions (RFC 5280 section 4.2.1).

@@ -6,11 +6,14 @@
 
 use der::asn1::{AnyRef, BitStringRef, Ia5StringRef, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Encode, Reader, Sequence, SliceReader, Tag, TagNumber, Tagged};
+use spiffe_core::TrustDomain;
 use spiffe_core::x509::{PublicKey, X509Error};
 use webpki::ALL_VERIFICATION_ALGS;
 
-use super::asn1::SUBJECT_ALT_NAME;
+use super::CaError;
+use super::asn1::{self, Extension, GeneralName, SUBJECT_ALT_NAME};
 use crate::domain::{Fault, Kind};
+use crate::keys::Signer;
 
 /// The public key of a request. That the caller holds the private half is not shown: a certificate
 /// for a key of someone else's is of no use to anybody.
@@ -68,6 +71,63 @@ impl MintRequest {
     }
 }
 
+/// What a server asks of the authority above it.
+#[derive(Debug, Clone)]
+pub struct CaRequest {
+    /// The key that is to be certified.
+    pub public_key: PublicKey,
+    /// The subject's name as DER.
+    pub subject: Vec<u8>,
+}
+
+impl CaRequest {
+    /// Reads a request for an authority of this trust domain. It has to be signed with its own key.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are no request, it is not signed with its own key, or it names anybody but the
+    /// trust domain.
+    pub fn from_der(request: &[u8], trust_domain: &TrustDomain) -> Result<Self, CsrError> {
+        let request = Request::read(request)?;
+        let public_key = request.public_key()?;
+        request.verify(&public_key)?;
+        let named = request.names()?.uri;
+        if named != [format!("spiffe://{trust_domain}")] {
+            return Err(CsrError::NotTrustDomain(trust_domain.clone()));
+        }
+        Ok(Self {
+            public_key,
+            subject: request.info.subject.to_der()?,
+        })
+    }
+
+    /// Writes a request for an authority of this trust domain, for the signer's key.
+    pub(super) fn write(
+        subject: &[u8],
+        trust_domain: &TrustDomain,
+        signer: &dyn Signer,
+    ) -> Result<Vec<u8>, CaError> {
+        let id = format!("spiffe://{trust_domain}");
+        let names = vec![GeneralName::Uri(Ia5StringRef::new(&id)?)];
+        let extensions = vec![Extension::new(SUBJECT_ALT_NAME, &names)?].to_der()?;
+        let attribute = Attribute {
+            oid: EXTENSION_REQUEST,
+            values: AnyRef::new(Tag::Set, &extensions)?,
+        };
+        // A set of one needs no order.
+        let attributes = attribute.to_der()?;
+        let info = NewInfo {
+            version: 0,
+            subject: AnyRef::from_der(subject)?,
+            public_key: AnyRef::from_der(signer.public_key().spki_der())?,
+            attributes: AnyRef::new(ATTRIBUTES, &attributes)?,
+        };
+        let (info, scheme) = (info.to_der()?, signer.scheme());
+        let signature = signer.sign(&info, scheme)?;
+        Ok(asn1::certificate(&info, scheme, &signature)?)
+    }
+}
+
 /// Why a certificate request is of no use. The texts are those of SPIRE's API.
 #[derive(Debug, thiserror::Error)]
 pub enum CsrError {
@@ -80,6 +140,9 @@ pub enum CsrError {
     /// Far longer than a request that anybody needs.
     #[error("malformed CSR: longer than {MAX_LEN} bytes")]
     Long,
+    /// It names somebody else than the trust domain, or nobody.
+    #[error("CSR must have exactly one URI SAN, the ID of trust domain {0}")]
+    NotTrustDomain(TrustDomain),
     /// It is signed with another key than its own, or not at all.
     #[error("invalid CSR signature: it was not made with the key of the request")]
     Signature,
@@ -182,6 +245,15 @@ impl<'a> Info<'a> {
         reader.finish()?;
         Ok(info)
     }
+}
+
+/// What we have signed of a request.
+#[derive(Sequence)]
+struct NewInfo<'a> {
+    version: u8,
+    subject: AnyRef<'a>,
+    public_key: AnyRef<'a>,
+    attributes: AnyRef<'a>,
 }
 
 #[derive(Sequence)]

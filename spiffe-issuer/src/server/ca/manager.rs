@@ -1,25 +1,28 @@
-//! Drives the rotation of authorities: makes keys and roots when they are due, writes down each step
-//! before it counts, and puts what signs into [`Authorities`].
+//! Drives the rotation of authorities: makes keys and certificates when they are due, writes down each
+//! step before it counts, and puts what signs into [`Authorities`].
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use spiffe_core::TrustDomain;
 use spiffe_core::clock::{Clock, sleep_until};
-use spiffe_core::x509::KeyKind;
-use tracing::{error, info, warn};
+use spiffe_core::x509::{Certificate, KeyKind};
+use tracing::{error, info};
 
-use super::journal::{self, Slot, X509Record};
-use super::rotation::{Rotation, Step};
-use super::sign::{Authorities, X509, X509Authority};
-use super::template::{CaSubject, Root, key_id};
-use super::{AuthorityState, CaError};
-use crate::domain::{AuthorityId, Standing};
-use crate::keys::{KeyManager, Signer};
+use super::journal::{self, Journal, TokenKind};
+use super::orders::{Desk, Orders};
+use super::rotation::Step;
+use super::sign::{Authorities, Known, Signed, Tokens, X509, X509Authority};
+use super::template::CaSubject;
+use super::token::TokenSigner;
+use super::{AuthorityState, CaError, UpstreamAuthority};
+use crate::domain::{AuthorityId, AuthorityKind};
+use crate::keys::KeyManager;
 use crate::runtime::health::Part;
 use crate::runtime::{Shutdown, TaskError};
-use crate::server::store::{JournalId, JournalWrite, SharedStore, StoredBundle};
+use crate::server::store::{AuthorityList, JournalId, JournalWrite, SharedStore};
 
 /// What our authorities are like.
 #[derive(Debug, Clone)]
@@ -30,56 +33,116 @@ pub struct CaConfig {
     pub subject: CaSubject,
     /// The kind of their keys.
     pub key_kind: KeyKind,
+    /// The kind of the keys of JWT-SVIDs; none where there are to be no JWT-SVIDs.
+    pub jwt: Option<KeyKind>,
+    /// The kind of the keys of WIT-SVIDs; none where there are to be no WIT-SVIDs.
+    pub wit: Option<KeyKind>,
     /// How long each of them lives.
     pub lifetime: Duration,
 }
 
+impl CaConfig {
+    /// As authorities are where nothing is said.
+    #[must_use]
+    pub fn of(trust_domain: TrustDomain) -> Self {
+        Self {
+            trust_domain,
+            subject: CaSubject::default(),
+            key_kind: KeyKind::EcP256,
+            jwt: Some(KeyKind::EcP256),
+            wit: None,
+            lifetime: Duration::from_secs(24 * 3600),
+        }
+    }
+
+    /// The kinds of authorities that there are to be.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<AuthorityKind> {
+        let jwt = self.jwt.map(|_| AuthorityKind::Jwt);
+        let wit = self.wit.map(|_| AuthorityKind::Wit);
+        let kinds = [Some(AuthorityKind::X509), jwt, wit];
+        kinds.into_iter().flatten().collect()
+    }
+
+    pub(super) fn token_key(&self, kind: TokenKind) -> Option<KeyKind> {
+        match kind {
+            TokenKind::Jwt => self.jwt,
+            TokenKind::Wit => self.wit,
+        }
+    }
+}
+
 /// Makes authorities and lets one follow the other.
 pub struct CaManager {
-    config: CaConfig,
-    keys: Arc<dyn KeyManager>,
-    store: SharedStore,
-    authorities: Arc<Authorities>,
+    pub(super) config: CaConfig,
+    pub(super) keys: Arc<dyn KeyManager>,
+    pub(super) upstream: Option<Arc<dyn UpstreamAuthority>>,
+    pub(super) store: SharedStore,
+    pub(super) authorities: Arc<Authorities>,
     clock: Arc<dyn Clock>,
-    journal: Option<JournalId>,
-    x509: Rotation<X509Record>,
+    pub(super) journal_id: Option<JournalId>,
+    pub(super) journal: Journal,
+    /// What each authority has signed, as far as it is known.
+    pub(super) signed: BTreeMap<AuthorityId, Arc<Signed>>,
+    /// The roots above us that are in the bundle already.
+    pub(super) roots: Vec<Certificate>,
+    /// Those for which the next authority was made before its time.
+    pub(super) followed: Vec<Certificate>,
+    orders: Orders,
+    desk: Desk,
     prune_at: SystemTime,
 }
 
 impl CaManager {
-    /// Takes up the authorities where they were left, and makes the first one where there is none.
+    /// Takes up the authorities where they were left, and makes the first ones where there are none.
     /// Once this returns, `authorities` can sign.
     ///
     /// # Errors
     ///
-    /// Where keys or store fail. Both are read before any key is made, so that a server that cannot
-    /// start leaves no trail of keys.
+    /// Where keys, store or the authority above us fail. Those are read before any key is made, so
+    /// that a server that cannot start leaves no trail of keys.
     pub async fn start(
         config: CaConfig,
         keys: Arc<dyn KeyManager>,
+        upstream: Option<Arc<dyn UpstreamAuthority>>,
         store: SharedStore,
         authorities: Arc<Authorities>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CaError> {
         let now = clock.now();
+        let (orders, desk) = Orders::new();
         let mut manager = Self {
             config,
             keys,
+            upstream,
             store,
             authorities,
             clock,
-            journal: None,
-            x509: Rotation::Empty,
+            journal_id: None,
+            journal: Journal::EMPTY,
+            signed: BTreeMap::new(),
+            roots: Vec::new(),
+            followed: Vec::new(),
+            orders,
+            desk,
             prune_at: now,
         };
         manager.restore().await?;
+        manager.follow_upstream(now).await?;
         manager.advance(now).await?;
         manager.publish().await?;
+        manager.warn_of_upstream();
         Ok(manager)
     }
 
-    /// Looks every few seconds what is due. A step that fails is tried again; what signs meanwhile
-    /// goes on signing.
+    /// Where operators' orders go while this runs.
+    #[must_use]
+    pub fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
+    /// Looks every few seconds what is due, and carries out orders as they come. A step that fails is
+    /// tried again; what signs meanwhile goes on signing.
     ///
     /// # Errors
     ///
@@ -91,13 +154,17 @@ impl CaManager {
                 Err(failure) => {
                     part.failed(&failure);
                     let failure: &dyn Error = &failure;
-                    error!(error = failure, "Unable to rotate X.509 CA");
+                    error!(error = failure, "Unable to rotate authorities");
                 }
             }
             let next = self.clock.now() + LOOK_EVERY;
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = sleep_until(&*self.clock, next) => {}
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = sleep_until(&*self.clock, next) => break,
+                    // There is always somebody who could give one: we hold the other end.
+                    Some(order) = self.desk.next() => self.serve(order).await,
+                }
             }
         }
     }
@@ -106,161 +173,130 @@ impl CaManager {
     ///
     /// # Errors
     ///
-    /// Where keys or store fail; then it is still due.
+    /// Where keys, store or the authority above us fail; then it is still due. One that fails keeps no
+    /// other from being done.
     pub async fn tick(&mut self) -> Result<(), CaError> {
-        let now = self.clock.now();
-        self.advance(now).await?;
+        let now = self.now();
+        let followed = self.follow_upstream(now).await;
+        let advanced = self.advance(now).await;
+        let mut pruned = Ok(());
         if now >= self.prune_at {
-            self.prune_bundle(now).await?;
-            self.prune_at = now + PRUNE_EVERY;
+            pruned = self.prune_bundle(now).await;
+            if pruned.is_ok() {
+                self.prune_at = now + PRUNE_EVERY;
+            }
         }
-        Ok(())
+        followed.and(advanced).and(pruned)
     }
 
-    /// Takes the steps that are due: one, or two where the clock has passed both.
+    pub(super) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    /// Whether there are authorities of this kind.
+    pub(super) fn has(&self, kind: AuthorityKind) -> bool {
+        self.config.kinds().contains(&kind)
+    }
+
+    pub(super) fn has_upstream(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    /// How the authorities of this kind stand: the one that signs first.
+    pub(super) fn states(&self, kind: AuthorityKind) -> Vec<AuthorityState> {
+        self.journal.states(kind)
+    }
+
+    /// Takes the steps that are due, of each kind of authority. X.509 comes first: the journal is found
+    /// by the one that signs.
     async fn advance(&mut self, now: SystemTime) -> Result<(), CaError> {
+        let mut outcome = Ok(());
+        for kind in self.config.kinds() {
+            outcome = outcome.and(self.advance_one(kind, now).await);
+        }
+        outcome
+    }
+
+    /// One step, or two where the clock has passed both.
+    async fn advance_one(&mut self, kind: AuthorityKind, now: SystemTime) -> Result<(), CaError> {
         for _ in 0..2 {
-            match self.x509.due(now) {
-                Some(Step::Prepare) => self.prepare(now).await?,
-                Some(Step::Activate) => self.activate(now).await?,
+            let due = match kind {
+                AuthorityKind::Jwt => self.journal.jwt.due(now),
+                AuthorityKind::Wit => self.journal.wit.due(now),
+                AuthorityKind::X509 => self.journal.x509.due(now),
+            };
+            match due {
+                Some(Step::Prepare) => self.prepare(kind, now).await?,
+                Some(Step::Activate) => self.activate(kind, now).await?,
                 None => break,
             }
         }
         Ok(())
     }
 
-    /// Makes the next authority. The very first signs at once.
-    async fn prepare(&mut self, now: SystemTime) -> Result<(), CaError> {
-        let slot = self
-            .x509
-            .active()
-            .map_or(Slot::A, |active| active.slot.other());
-        let signer = self
-            .keys
-            .generate(&slot.x509_key(), self.config.key_kind)
-            .await?;
-        let root = Root {
-            trust_domain: self.config.trust_domain.clone(),
-            subject: self.config.subject.clone(),
-            lifetime: self.config.lifetime,
-        };
-        let next = X509Record {
-            slot,
-            issued_at: now,
-            certificate: self.authorities.self_sign(root, signer, now).await?,
-            intermediates: Vec::new(),
-        };
-        let first = self.x509.active().is_none();
-        self.step(self.x509.clone().prepared(next.clone()), Some(&next))
-            .await?;
-        told("X509 CA prepared", &next);
-        if first {
-            told("X509 CA activated", &next);
-        }
-        self.publish().await
-    }
-
-    /// Lets the next authority sign. Where its key is gone it is made anew instead.
-    async fn activate(&mut self, now: SystemTime) -> Result<(), CaError> {
-        let Some(next) = self.x509.next().cloned() else {
-            return Ok(());
-        };
-        if self.signer(&next).await?.is_none() {
-            return self.prepare(now).await;
-        }
-        self.step(self.x509.clone().activated(), None).await?;
-        told("X509 CA activated", &next);
-        self.publish().await
-    }
-
     /// Writes a step down; only then has it happened.
-    async fn step(
+    pub(super) async fn step(
         &mut self,
-        x509: Rotation<X509Record>,
-        publishes: Option<&X509Record>,
+        journal: Journal,
+        publishes: AuthorityList,
     ) -> Result<(), CaError> {
-        let active = x509.active().ok_or(CaError::NotReady)?;
-        let publishes = publishes.map(|record| record.certificate.clone());
-        let publishes = publishes.into_iter().collect::<Vec<_>>().into();
-        let journal = JournalWrite {
-            id: self.journal,
+        let active = journal.x509.active().ok_or(CaError::NotReady)?;
+        let write = JournalWrite {
+            id: self.journal_id,
             found_by: &active.id(),
-            body: &journal::write(&x509),
+            body: &journal::write(&journal),
             trust_domain: &self.config.trust_domain,
             publishes: &publishes,
         };
-        self.journal = Some(self.store.write_journal(journal).await?);
-        self.x509 = x509;
-        Ok(())
-    }
-
-    /// Finds the journal by the keys that are there, and takes from it what can still be used.
-    async fn restore(&mut self) -> Result<(), CaError> {
-        let mut ids = Vec::new();
-        for slot in Slot::BOTH {
-            if let Some(signer) = self.keys.find(&slot.x509_key()).await? {
-                ids.push(AuthorityId::from_key_id(&key_id(signer.public_key())));
-            }
-        }
-        let bundle = self.store.find_bundle(&self.config.trust_domain).await?;
-        let Some(stored) = self.store.find_journal(&ids).await? else {
-            if bundle.is_some() {
-                warn!(
-                    "No key of the authorities in the bundle is here, so a new authority is made; \
-                     what the old ones signed is good until it ends"
-                );
-            }
-            return Ok(());
-        };
-        let known = journal::read(&stored.body)?;
-        let listed = |record: &&X509Record| is_listed(record, bundle.as_ref());
-        // An authority that is no longer in the bundle was revoked, or belongs to another store.
-        let [active, next, old] =
-            [known.active(), known.next(), known.old()].map(|record| record.filter(listed));
-        let active = self.usable(active).await?;
-        let next = self.usable(next).await?;
-        self.journal = Some(stored.id);
-        self.x509 = Rotation::of(active, next, old.cloned());
-        Ok(())
-    }
-
-    /// The authority, if its key is still where it was.
-    async fn usable(&self, record: Option<&X509Record>) -> Result<Option<X509Record>, CaError> {
-        let Some(record) = record else {
-            return Ok(None);
-        };
-        Ok(self.signer(record).await?.map(|_| record.clone()))
-    }
-
-    /// The key of an authority, if it is the one in its slot.
-    async fn signer(&self, record: &X509Record) -> Result<Option<Arc<dyn Signer>>, CaError> {
-        let signer = self.keys.find(&record.slot.x509_key()).await?;
-        Ok(signer.filter(|signer| signer.public_key() == record.certificate.public_key()))
+        self.journal_id = Some(self.store.write_journal(write).await?);
+        self.journal = journal;
+        self.publish().await
     }
 
     /// Lets everyone sign with what is active now.
-    async fn publish(&self) -> Result<(), CaError> {
-        let active = self.x509.active().ok_or(CaError::NotReady)?;
-        let signer = self.signer(active).await?.ok_or(CaError::NotReady)?;
-        let state = |standing, record: &X509Record| AuthorityState {
-            id: record.id(),
-            standing,
-            expires_at: record.certificate.not_after(),
+    async fn publish(&mut self) -> Result<(), CaError> {
+        let active = self.journal.x509.active().ok_or(CaError::NotReady)?.clone();
+        let signer = self.x509_signer(&active).await?.ok_or(CaError::NotReady)?;
+        let known = self.known(AuthorityKind::X509);
+        let active = X509Authority {
+            signed: self.signed_by(&active.id()),
+            certificate: active.certificate,
+            signer,
+            intermediates: active.intermediates,
         };
-        let states = [
-            Some(state(Standing::Active, active)),
-            self.x509.next().map(|next| state(Standing::Prepared, next)),
-            self.x509.old().map(|old| state(Standing::Old, old)),
-        ];
-        self.authorities.replace_x509(X509 {
-            active: Arc::new(X509Authority {
-                certificate: active.certificate.clone(),
-                signer,
-                intermediates: active.intermediates.clone(),
-            }),
-            states: states.into_iter().flatten().collect(),
-        });
+        let active = Arc::new(active);
+        self.authorities.replace_x509(X509 { active, known });
+        for kind in [TokenKind::Jwt, TokenKind::Wit] {
+            // The first one is made a step later.
+            let Some(active) = self.journal.tokens(kind).active().cloned() else {
+                continue;
+            };
+            let signer = self.token_signer(kind, &active).await?;
+            let known = self.known(kind.into());
+            let active = TokenSigner {
+                signed: self.signed_by(&active.id),
+                signer: signer.ok_or(CaError::NotReady)?,
+                not_after: active.not_after,
+                id: active.id,
+            };
+            let active = Arc::new(active);
+            self.authorities
+                .replace_tokens(kind, Tokens { active, known });
+        }
         Ok(())
+    }
+
+    fn known(&mut self, kind: AuthorityKind) -> Vec<Known> {
+        let states = self.states(kind).into_iter();
+        let known = states.map(|state| Known {
+            signed: self.signed_by(&state.id),
+            state,
+        });
+        known.collect()
+    }
+
+    fn signed_by(&mut self, id: &AuthorityId) -> Arc<Signed> {
+        Arc::clone(self.signed.entry(id.clone()).or_default())
     }
 
     async fn prune_bundle(&self, now: SystemTime) -> Result<(), CaError> {
@@ -274,25 +310,14 @@ impl CaManager {
             let key_id = certificate.subject_key_id().unwrap_or_default();
             info!(subject_key_id = %AuthorityId::from_key_id(key_id), "X.509 authority pruned");
         }
+        for key in pruned.jwt.into_iter().chain(pruned.wit) {
+            info!(
+                local_authority_id = key.key_id,
+                "Authority of tokens pruned"
+            );
+        }
         Ok(())
     }
-}
-
-fn is_listed(record: &X509Record, bundle: Option<&StoredBundle>) -> bool {
-    // An intermediate is not in the bundle itself; the root above it is its issuer's business.
-    !record.intermediates.is_empty()
-        || bundle.is_some_and(|bundle| {
-            let mut authorities = bundle.x509_authorities.iter();
-            authorities.any(|authority| authority.certificate == record.certificate)
-        })
-}
-
-fn told(what: &'static str, record: &X509Record) {
-    info!(
-        slot = ?record.slot,
-        local_authority_id = %record.id(),
-        "{what}"
-    );
 }
 
 /// How often to look what is due.

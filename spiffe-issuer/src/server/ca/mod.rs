@@ -4,25 +4,36 @@
 //! authority into it whenever [`rotation`] says that one is due; whoever signs notices nothing.
 
 mod asn1;
+mod compose;
 pub mod csr;
+mod follow;
 mod journal;
 mod manager;
+mod orders;
 mod pool;
+mod restore;
 pub mod rotation;
 mod sign;
+mod steps;
 mod template;
 #[cfg(test)]
 mod tests;
+mod token;
+mod upstream;
 
 use std::time::SystemTime;
 
 use spiffe_core::x509::X509Error;
 use spiffe_core::{IdError, SpiffeId};
 
+pub use compose::{CredentialComposer, UNIQUE_ID};
 pub use journal::JournalError;
 pub use manager::{CaConfig, CaManager};
-pub use sign::Authorities;
-pub use template::{CaSubject, Leaf};
+pub use orders::{Order, OrderError, Orders};
+pub use sign::{Authorities, sign_intermediate};
+pub use template::{CaSubject, Intermediate, Leaf};
+pub use token::{SignedToken, Token};
+pub use upstream::{MintedCa, UpstreamAuthority, UpstreamError};
 
 use crate::domain::{AuthorityId, Fault, Kind, Standing};
 use crate::keys::KeyError;
@@ -37,6 +48,8 @@ pub struct AuthorityState {
     pub standing: Standing,
     /// When it ends.
     pub expires_at: SystemTime,
+    /// The root above it; none where there is nothing above it.
+    pub upstream: Option<AuthorityId>,
 }
 
 /// Why nothing was signed, or no authority made.
@@ -75,6 +88,9 @@ pub enum CaError {
     /// The store failed.
     #[error("recording a step of the authority")]
     Store(#[from] StoreError),
+    /// The authority above us made none, or one that is of no use.
+    #[error("asking the upstream authority")]
+    Upstream(#[from] UpstreamError),
     /// What was signed cannot be read back.
     #[error("a certificate of ours is malformed")]
     X509(#[from] X509Error),
@@ -87,6 +103,7 @@ impl Fault for CaError {
             Self::Expired | Self::NotReady | Self::Stopped => Kind::Unavailable,
             Self::Key(error) => error.kind(),
             Self::Store(error) => error.kind(),
+            Self::Upstream(error) => error.kind(),
             Self::Encode(_)
             | Self::Id(_)
             | Self::Journal(_)

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::domain::Standing;
+
 /// Something that signs for a while.
 pub trait Authority {
     /// When it was made.
@@ -105,6 +107,31 @@ impl<A: Authority> Rotation<A> {
             },
             unprepared => unprepared,
         }
+    }
+
+    /// Without the old one: it was revoked.
+    #[must_use]
+    pub fn retired(self) -> Self {
+        match self {
+            Self::Empty => Self::Empty,
+            Self::Active { active, .. } => Self::Active { active, old: None },
+            Self::Prepared { active, next, .. } => Self::Prepared {
+                active,
+                next,
+                old: None,
+            },
+        }
+    }
+
+    /// All of them, with how far each has come: the one that signs first.
+    pub fn all(&self) -> impl Iterator<Item = (Standing, &A)> {
+        [
+            self.active().map(|active| (Standing::Active, active)),
+            self.next().map(|next| (Standing::Prepared, next)),
+            self.old().map(|old| (Standing::Old, old)),
+        ]
+        .into_iter()
+        .flatten()
     }
 
     /// The one that signs.
@@ -267,6 +294,21 @@ mod tests {
     fn activating_without_a_next_one_changes_nothing() {
         let active = Rotation::Empty.prepared(ca(0, 24));
         assert_eq!(active.clone().activated(), active);
+    }
+
+    #[test]
+    fn one_that_is_retired_is_gone_and_the_others_stay() {
+        let rotation = Rotation::Empty.prepared(ca(0, 24)).prepared(ca(12, 24));
+        let rotation = rotation.activated();
+        assert_eq!(rotation.clone().retired().old(), None);
+        let rotation = rotation.prepared(ca(24, 24));
+        let all: Vec<_> = rotation.all().map(|(standing, _)| standing).collect();
+        assert_eq!(all, [Standing::Active, Standing::Prepared, Standing::Old]);
+        let rotation = rotation.retired();
+        assert_eq!(rotation.active(), Some(&ca(12, 24)));
+        assert_eq!(rotation.next(), Some(&ca(24, 24)));
+        assert_eq!(rotation.old(), None);
+        assert_eq!(Rotation::<Ca>::Empty.retired(), Rotation::Empty);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What stands in our certificates: X509-SVIDs, and the roots that sign them.
+//! What stands in our certificates: X509-SVIDs, and the authorities that sign them.
 //!
 //! A [`Leaf`] cannot hold a name that its holder chose: it is made from a registration entry, an
 //! agent's ID or the trust domain, and of a certificate request only the public key comes in. The
@@ -7,7 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::rand;
 use der::asn1::{AnyRef, BitStringRef, Ia5StringRef, OctetStringRef, UintRef};
 use der::{Decode, Encode};
@@ -19,7 +19,7 @@ use super::asn1::{
     self, AuthorityKeyIdentifier, BasicConstraints, Extension, GeneralName, TbsCertificate,
     Validity,
 };
-use super::csr::MintRequest;
+use super::csr::{CaRequest, MintRequest};
 use crate::domain::{Entry, Serial};
 use crate::keys::Scheme;
 
@@ -31,6 +31,7 @@ pub struct Leaf {
     subject: Option<Vec<u8>>,
     public_key: PublicKey,
     lifetime: Duration,
+    unique_id: bool,
 }
 
 impl Leaf {
@@ -44,6 +45,7 @@ impl Leaf {
             subject: None,
             public_key,
             lifetime: body.x509_svid_ttl.unwrap_or(default_lifetime),
+            unique_id: false,
         }
     }
 
@@ -86,7 +88,13 @@ impl Leaf {
             subject: request.subject,
             public_key: request.public_key,
             lifetime,
+            unique_id: false,
         }
+    }
+
+    /// One that nobody gets: signing and verifying it shows that an authority is of use.
+    pub(super) fn throwaway(id: SpiffeId, public_key: PublicKey) -> Self {
+        Self::plain(id, public_key, Duration::from_secs(60))
     }
 
     fn plain(id: SpiffeId, public_key: PublicKey, lifetime: Duration) -> Self {
@@ -96,6 +104,16 @@ impl Leaf {
             subject: None,
             public_key,
             lifetime,
+            unique_id: false,
+        }
+    }
+
+    /// The same with an attribute in its subject that no other ID has.
+    #[must_use]
+    pub fn with_unique_id(self) -> Self {
+        Self {
+            unique_id: true,
+            ..self
         }
     }
 
@@ -158,16 +176,27 @@ impl Leaf {
     /// The subject's name, with the first DNS name as common name.
     fn subject(&self) -> der::Result<Vec<u8>> {
         let common_name = self.dns_names.first().map(String::as_str);
-        match (&self.subject, common_name) {
-            (Some(subject), None) => Ok(subject.clone()),
-            (Some(subject), Some(common_name)) => asn1::with_common_name(subject, common_name),
+        let subject = match (&self.subject, common_name) {
+            (Some(subject), None) => subject.clone(),
+            (Some(subject), Some(common_name)) => asn1::with_common_name(subject, common_name)?,
             (None, common_name) => asn1::name(&[
                 (asn1::COUNTRY, &["US"]),
                 (asn1::ORGANIZATION, &["SPIRE"]),
                 (asn1::COMMON_NAME, common_name.as_slice()),
-            ]),
+            ])?,
+        };
+        match self.unique_id {
+            true => asn1::with_last(&subject, asn1::UNIQUE_ID, &unique_id(&self.id)),
+            false => Ok(subject),
         }
     }
+}
+
+/// The first half of the SHA-256 of an ID, in hex.
+fn unique_id(id: &SpiffeId) -> String {
+    let hash = digest(&SHA256, id.as_str().as_bytes());
+    let half = hash.as_ref().iter().take(16);
+    half.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The subject of our own authorities.
@@ -191,6 +220,24 @@ impl Default for CaSubject {
     }
 }
 
+impl CaSubject {
+    /// The name. The serial number in it tells two authorities of one server apart where a verifier
+    /// looks for the issuer by its name.
+    pub(super) fn to_der(&self, serial: &SerialNumber) -> der::Result<Vec<u8>> {
+        fn texts(values: &[String]) -> Vec<&str> {
+            values.iter().map(String::as_str).collect()
+        }
+        let common_name = Some(&*self.common_name).filter(|name| !name.is_empty());
+        let serial = Serial::from_be_bytes(&serial.0);
+        asn1::name(&[
+            (asn1::COUNTRY, &texts(&self.country)),
+            (asn1::ORGANIZATION, &texts(&self.organization)),
+            (asn1::COMMON_NAME, common_name.as_slice()),
+            (asn1::SERIAL_NUMBER, &[serial.as_str()]),
+        ])
+    }
+}
+
 /// A root that is to sign itself.
 #[derive(Debug, Clone)]
 pub(super) struct Root {
@@ -208,43 +255,122 @@ impl Root {
         serial: &SerialNumber,
         now: SystemTime,
     ) -> Result<Vec<u8>, CaError> {
-        let subject = self.subject(serial)?;
-        let key_id = key_id(public_key);
-        let id = format!("spiffe://{}", self.trust_domain);
-        let name = GeneralName::Uri(Ia5StringRef::new(&id)?);
-        let tbs = TbsCertificate {
-            version: asn1::V3,
-            serial: UintRef::new(&serial.0)?,
-            signature: asn1::algorithm(scheme)?,
-            issuer: AnyRef::from_der(&subject)?,
+        let subject = self.subject.to_der(serial)?;
+        ca_tbs(&CaFields {
+            trust_domain: &self.trust_domain,
+            issuer: (&subject, None),
+            subject: &subject,
+            public_key,
             validity: Validity::new(backdated(now), now + self.lifetime)?,
-            subject: AnyRef::from_der(&subject)?,
-            public_key: AnyRef::from_der(public_key.spki_der())?,
-            extensions: vec![
-                Extension::critical(asn1::KEY_USAGE, &CA_USAGE.to_bits()?)?,
-                Extension::critical(asn1::BASIC_CONSTRAINTS, &BasicConstraints { ca: true })?,
-                Extension::new(asn1::SUBJECT_KEY_ID, &asn1::subject_key_id(&key_id)?)?,
-                Extension::new(asn1::SUBJECT_ALT_NAME, &vec![name])?,
-            ],
-        };
-        Ok(tbs.to_der()?)
+            scheme,
+            serial,
+        })
+    }
+}
+
+/// An authority below another one.
+#[derive(Debug, Clone)]
+pub struct Intermediate {
+    trust_domain: TrustDomain,
+    /// As DER.
+    subject: Vec<u8>,
+    public_key: PublicKey,
+    lifetime: Duration,
+}
+
+impl Intermediate {
+    /// What a certificate request of this trust domain asks for.
+    #[must_use]
+    pub fn requested(trust_domain: TrustDomain, request: CaRequest, lifetime: Duration) -> Self {
+        Self {
+            trust_domain,
+            subject: request.subject,
+            public_key: request.public_key,
+            lifetime,
+        }
     }
 
-    /// The subject's name. The serial number in it tells two roots of one server apart where a
-    /// verifier looks for the issuer by its name.
-    fn subject(&self, serial: &SerialNumber) -> der::Result<Vec<u8>> {
-        fn texts(values: &[String]) -> Vec<&str> {
-            values.iter().map(String::as_str).collect()
-        }
-        let common_name = Some(&*self.subject.common_name).filter(|name| !name.is_empty());
-        let serial = Serial::from_be_bytes(&serial.0);
-        asn1::name(&[
-            (asn1::COUNTRY, &texts(&self.subject.country)),
-            (asn1::ORGANIZATION, &texts(&self.subject.organization)),
-            (asn1::COMMON_NAME, common_name.as_slice()),
-            (asn1::SERIAL_NUMBER, &[serial.as_str()]),
-        ])
+    /// That of a server below us: named as we are, and how far below the root it stands.
+    pub(super) fn downstream(
+        trust_domain: TrustDomain,
+        above: &[Certificate],
+        public_key: PublicKey,
+        lifetime: Duration,
+    ) -> Result<Self, CaError> {
+        let parent = above.first().ok_or(CaError::NotReady)?;
+        let unit = format!("DOWNSTREAM-{}", above.len());
+        Ok(Self {
+            trust_domain,
+            subject: asn1::with_unit(parent.subject_der(), &unit)?,
+            public_key,
+            lifetime,
+        })
     }
+
+    /// What the authority signs, as DER.
+    pub(super) fn to_tbs(
+        &self,
+        issuer: &Certificate,
+        scheme: Scheme,
+        serial: &SerialNumber,
+        now: SystemTime,
+    ) -> Result<Vec<u8>, CaError> {
+        if issuer.not_after() <= now {
+            return Err(CaError::Expired);
+        }
+        let end = (now + self.lifetime).min(issuer.not_after());
+        let issuer_key_id = issuer_key_id(issuer);
+        ca_tbs(&CaFields {
+            trust_domain: &self.trust_domain,
+            issuer: (issuer.subject_der(), Some(&issuer_key_id)),
+            subject: &self.subject,
+            public_key: &self.public_key,
+            validity: Validity::new(backdated(now), end)?,
+            scheme,
+            serial,
+        })
+    }
+}
+
+/// What differs between authorities.
+struct CaFields<'a> {
+    trust_domain: &'a TrustDomain,
+    /// The issuer's name, and its key ID where it is somebody else.
+    issuer: (&'a [u8], Option<&'a [u8]>),
+    subject: &'a [u8],
+    public_key: &'a PublicKey,
+    validity: Validity,
+    scheme: Scheme,
+    serial: &'a SerialNumber,
+}
+
+fn ca_tbs(fields: &CaFields<'_>) -> Result<Vec<u8>, CaError> {
+    let key_id = key_id(fields.public_key);
+    let id = format!("spiffe://{}", fields.trust_domain);
+    let name = GeneralName::Uri(Ia5StringRef::new(&id)?);
+    let (issuer, issuer_key_id) = fields.issuer;
+    let mut extensions = vec![
+        Extension::critical(asn1::KEY_USAGE, &CA_USAGE.to_bits()?)?,
+        Extension::critical(asn1::BASIC_CONSTRAINTS, &BasicConstraints { ca: true })?,
+        Extension::new(asn1::SUBJECT_KEY_ID, &asn1::subject_key_id(&key_id)?)?,
+    ];
+    if let Some(issuer_key_id) = issuer_key_id {
+        let key_id = OctetStringRef::new(issuer_key_id)?;
+        let value = AuthorityKeyIdentifier { key_id };
+        extensions.push(Extension::new(asn1::AUTHORITY_KEY_ID, &value)?);
+    }
+    extensions.push(Extension::new(asn1::SUBJECT_ALT_NAME, &vec![name])?);
+    let tbs = TbsCertificate {
+        version: asn1::V3,
+        serial: UintRef::new(&fields.serial.0)?,
+        signature: asn1::algorithm(fields.scheme)?,
+        issuer: AnyRef::from_der(issuer)?,
+        validity: fields.validity,
+        subject: AnyRef::from_der(fields.subject)?,
+        public_key: AnyRef::from_der(fields.public_key.spki_der())?,
+        extensions,
+    };
+    Ok(tbs.to_der()?)
 }
 
 /// A random serial number from 1 to 2^128 - 1.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Fields, GoDuration, Issues, Node, duration};
 use crate::server::ca::rotation::{longest_honoured, shortest_honouring};
+use crate::server::svids::SvidPolicy;
 
 /// A duration that is not nothing.
 pub(super) fn lifetime(node: &Node, issues: &mut Issues) -> Option<Duration> {
@@ -19,13 +20,15 @@ pub(super) fn lifetime(node: &Node, issues: &mut Issues) -> Option<Duration> {
 pub(super) fn compare(
     fields: &mut Fields<'_>,
     ca_ttl: Duration,
-    x509_svid_ttl: Duration,
+    svids: &SvidPolicy,
     agent_ttl: Duration,
 ) {
     let longest = longest_honoured(ca_ttl);
+    let jwt = svids.jwt.as_ref().map(|jwt| jwt.ttl);
     for (key, wanted) in [
-        ("default_x509_svid_ttl", x509_svid_ttl),
+        ("default_x509_svid_ttl", svids.x509_ttl),
         ("agent_ttl", agent_ttl),
+        ("default_jwt_svid_ttl", jwt.unwrap_or_default()),
     ] {
         // The lifetime of agents follows that of workloads; once is enough to say so.
         let follows = key == "agent_ttl" && !fields.has(key);
@@ -48,6 +51,9 @@ pub(super) fn compare(
 
 /// How long authorities live where nothing is said.
 pub(super) const DEFAULT_CA: Duration = Duration::from_secs(24 * 3600);
+
+/// How long JWT-SVIDs live where nothing is said.
+pub(super) const DEFAULT_JWT_SVID: Duration = Duration::from_secs(5 * 60);
 
 /// How long SVIDs live where nothing is said.
 pub(super) const DEFAULT_SVID: Duration = Duration::from_secs(3600);

@@ -17,10 +17,14 @@ use spiffe_core::x509::KeyKind;
 use spiffe_core::{SpiffeId, TrustDomain};
 
 use super::api::{ApiPolicy, RateLimits};
-use super::built_ins::{DATA_STORES, KEY_MANAGERS, MakeAttestor, NODE_ATTESTORS};
-use super::ca::{CaConfig, CaSubject};
+use super::built_ins::{
+    CREDENTIAL_COMPOSERS, DATA_STORES, KEY_MANAGERS, MakeAttestor, NODE_ATTESTORS,
+    UPSTREAM_AUTHORITIES,
+};
+use super::ca::{CaConfig, CaSubject, CredentialComposer, UpstreamAuthority};
 use super::nodes::NodePolicy;
 use super::store::OpenStore;
+use super::svids::{SvidPolicy, TokenPolicy};
 use crate::config::{
     Checked, Fields, Issues, Node, Place, boolean, list, parsed, path, placed, port, socket_path,
     text,
@@ -48,8 +52,8 @@ pub struct ServerConfig {
     pub log: Log,
     /// What its authorities are like.
     pub ca: CaConfig,
-    /// How long an X.509-SVID lives whose entry does not say.
-    pub x509_svid_ttl: Duration,
+    /// What SVIDs are like.
+    pub svids: SvidPolicy,
     /// How it treats nodes.
     pub nodes: NodePolicy,
     /// How it treats callers.
@@ -67,6 +71,10 @@ pub struct Plugins {
     pub store: Chosen<dyn OpenStore>,
     /// What keeps its keys.
     pub keys: Chosen<dyn KeyManager>,
+    /// What stands above its own authority, if anything does.
+    pub upstream: Option<Chosen<dyn UpstreamAuthority>>,
+    /// What adds to certificates, in this order.
+    pub composers: Vec<Chosen<dyn CredentialComposer>>,
     /// What judges nodes.
     pub attestors: Vec<Chosen<MakeAttestor>>,
 }
@@ -91,7 +99,7 @@ impl ServerConfig {
                 data_dir: server.data_dir,
                 log: server.log,
                 ca: server.ca,
-                x509_svid_ttl: server.x509_svid_ttl,
+                svids: server.svids,
                 nodes: server.nodes,
                 api: server.api,
                 federation: server.federation,
@@ -127,12 +135,20 @@ impl ServerConfig {
             let made = noted(chosen.make(&surroundings), &mut issues);
             attestors.extend(made.map(|made| (chosen.name(), made)));
         }
+        let mut composers = Vec::new();
+        for chosen in &self.plugins.composers {
+            composers.extend(noted(chosen.make(&surroundings), &mut issues));
+        }
+        let upstream = self.plugins.upstream.as_ref();
+        let upstream = upstream.and_then(|u| noted(u.make(&surroundings), &mut issues));
         let store = noted(self.plugins.store.make(&surroundings), &mut issues);
         let keys = noted(self.plugins.keys.make(&surroundings), &mut issues);
         match (store, keys) {
             (Some(store), Some(keys)) if issues.is_faultless() => Ok(MadePlugins {
                 store,
                 keys,
+                upstream,
+                composers,
                 attestors,
             }),
             _ => Err(issues),
@@ -151,6 +167,10 @@ pub struct MadePlugins {
     pub store: Arc<dyn OpenStore>,
     /// What keeps its keys.
     pub keys: Arc<dyn KeyManager>,
+    /// What stands above the server's own authority, if anything does.
+    pub upstream: Option<Arc<dyn UpstreamAuthority>>,
+    /// What adds to certificates.
+    pub composers: Vec<Arc<dyn CredentialComposer>>,
     /// What judges nodes, by its name.
     pub attestors: Vec<(&'static str, Arc<MakeAttestor>)>,
 }
@@ -163,7 +183,7 @@ struct Server {
     data_dir: PathBuf,
     log: Log,
     ca: CaConfig,
-    x509_svid_ttl: Duration,
+    svids: SvidPolicy,
     nodes: NodePolicy,
     api: ApiPolicy,
     federation: FederationConfig,
@@ -179,7 +199,13 @@ fn server(fields: &mut Fields<'_>) -> Option<Server> {
     let ca = ca(fields);
     let x509_svid_ttl = fields.or("default_x509_svid_ttl", lifetime, lifetimes::DEFAULT_SVID);
     let agent_ttl = fields.or("agent_ttl", lifetime, x509_svid_ttl);
-    let id_as_selector = fields
+    let jwt_svid_ttl = fields.or(
+        "default_jwt_svid_ttl",
+        lifetime,
+        lifetimes::DEFAULT_JWT_SVID,
+    );
+    let jwt_issuer = fields.optional("jwt_issuer", text);
+    let experiments = fields
         .optional("experimental", |node, issues| {
             node.fields(issues, experimental)
         })
@@ -194,7 +220,20 @@ fn server(fields: &mut Fields<'_>) -> Option<Server> {
     let audit_every_call = fields.or("audit_log_enabled", boolean, false);
     unsupported::server(fields);
 
-    lifetimes::compare(fields, ca.lifetime, x509_svid_ttl, agent_ttl);
+    let given = |text: String| (!text.is_empty()).then_some(text);
+    let svids = SvidPolicy {
+        x509_ttl: x509_svid_ttl,
+        jwt: ca.jwt.map(|_| TokenPolicy {
+            ttl: jwt_svid_ttl,
+            issuer: jwt_issuer.and_then(given),
+        }),
+        wit: experiments.wit.then(|| TokenPolicy {
+            ttl: x509_svid_ttl,
+            issuer: experiments.wit_issuer.clone().and_then(given),
+        }),
+        ca_ttl: ca.lifetime,
+    };
+    lifetimes::compare(fields, ca.lifetime, &svids, agent_ttl);
     let trust_domain = trust_domain?;
     federation.check(fields, &trust_domain);
     Some(Server {
@@ -202,11 +241,11 @@ fn server(fields: &mut Fields<'_>) -> Option<Server> {
         socket_path,
         data_dir: data_dir?,
         log,
-        ca: ca.of(trust_domain.clone()),
-        x509_svid_ttl,
+        ca: ca.of(trust_domain.clone(), &experiments),
+        svids,
         nodes: NodePolicy {
             agent_ttl,
-            id_as_selector,
+            id_as_selector: experiments.id_as_selector,
         },
         api: ApiPolicy {
             admin_ids: admins(fields, admin_ids, &trust_domain),
@@ -245,24 +284,31 @@ fn log(fields: &mut Fields<'_>) -> Log {
 struct Ca {
     lifetime: Duration,
     key_kind: KeyKind,
+    jwt: Option<KeyKind>,
     subject: CaSubject,
 }
 
 impl Ca {
-    fn of(self, trust_domain: TrustDomain) -> CaConfig {
+    fn of(self, trust_domain: TrustDomain, experiments: &Experiments) -> CaConfig {
+        let wit = experiments.wit_key_kind.unwrap_or(self.key_kind);
         CaConfig {
             trust_domain,
             subject: self.subject,
             key_kind: self.key_kind,
+            jwt: self.jwt,
+            wit: experiments.wit.then_some(wit),
             lifetime: self.lifetime,
         }
     }
 }
 
 fn ca(fields: &mut Fields<'_>) -> Ca {
+    let ca_key_kind = fields.or("ca_key_type", key_kind, KeyKind::EcP256);
+    let jwt = fields.or("jwt_key_type", key_kind, ca_key_kind);
     Ca {
         lifetime: fields.or("ca_ttl", lifetime, lifetimes::DEFAULT_CA),
-        key_kind: fields.or("ca_key_type", key_kind, KeyKind::EcP256),
+        key_kind: ca_key_kind,
+        jwt: (!fields.or("disable_jwt_svids", boolean, false)).then_some(jwt),
         subject: fields
             .optional("ca_subject", |node, issues| node.fields(issues, ca_subject))
             .unwrap_or_default(),
@@ -288,22 +334,48 @@ fn ratelimit(fields: &mut Fields<'_>) -> Option<RateLimits> {
     })
 }
 
-/// Whether agents get their ID as a selector: the one experiment that is taken part in.
-fn experimental(fields: &mut Fields<'_>) -> Option<bool> {
+/// The experiments that are taken part in.
+#[derive(Default)]
+struct Experiments {
+    /// Agents get their ID as a selector.
+    id_as_selector: bool,
+    /// There are WIT-SVIDs.
+    wit: bool,
+    wit_key_kind: Option<KeyKind>,
+    wit_issuer: Option<String>,
+}
+
+fn experimental(fields: &mut Fields<'_>) -> Option<Experiments> {
     fields.lenient();
-    let id_as_selector = fields.or("agent_spiffe_id_as_selector", boolean, false);
+    let flags = fields.or("feature_flags", list(placed(text)), Vec::new());
+    for (flag, place) in flags.iter().filter(|(flag, _)| flag != WIT_FLAG) {
+        fields.warn_at(
+            place,
+            format!("`{flag}` is not a known feature and has no effect"),
+        );
+    }
+    let experiments = Experiments {
+        id_as_selector: fields.or("agent_spiffe_id_as_selector", boolean, false),
+        wit: flags.iter().any(|(flag, _)| flag == WIT_FLAG),
+        wit_key_kind: fields.optional("wit_key_type", key_kind),
+        wit_issuer: fields.optional("wit_issuer", text),
+    };
     unsupported::experimental(fields);
-    Some(id_as_selector)
+    Some(experiments)
 }
 
 fn plugins(fields: &mut Fields<'_>) -> Option<Plugins> {
     let store = plugin::one(fields, "DataStore", DATA_STORES);
     let keys = plugin::one(fields, "KeyManager", KEY_MANAGERS);
+    let upstream = plugin::at_most_one(fields, "UpstreamAuthority", UPSTREAM_AUTHORITIES);
+    let composers = plugin::any_number(fields, "CredentialComposer", CREDENTIAL_COMPOSERS);
     let attestors = plugin::any_number(fields, "NodeAttestor", NODE_ATTESTORS);
     unsupported::plugins(fields);
     Some(Plugins {
         store: store?,
         keys: keys?,
+        upstream,
+        composers,
         attestors,
     })
 }
@@ -328,6 +400,9 @@ fn key_kind(node: &Node, issues: &mut Issues) -> Option<KeyKind> {
         ),
     }
 }
+
+/// The feature that stands for WIT-SVIDs.
+const WIT_FLAG: &str = "wit-svid";
 
 const DEFAULT_PORT: u16 = 8081;
 const DEFAULT_SOCKET: &str = "/tmp/spire-server/private/api.sock";

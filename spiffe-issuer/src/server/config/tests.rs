@@ -52,7 +52,7 @@ fn what_is_left_out_is_as_spire_has_it() {
     assert_eq!(config.ca.lifetime, Duration::from_secs(24 * 3600));
     assert_eq!(config.ca.key_kind, KeyKind::EcP256);
     assert_eq!(config.ca.subject.organization, ["SPIFFE"]);
-    assert_eq!(config.x509_svid_ttl, Duration::from_secs(3600));
+    assert_eq!(config.svids.x509_ttl, Duration::from_secs(3600));
     assert_eq!(config.nodes.agent_ttl, Duration::from_secs(3600));
     assert_eq!(
         (config.log.level, config.log.format),
@@ -91,7 +91,7 @@ fn a_whole_configuration_is_taken_at_its_word() {
     assert_eq!(config.ca.key_kind, KeyKind::Rsa2048);
     assert_eq!(config.ca.subject.country, ["SE"]);
     assert_eq!(config.ca.lifetime, Duration::from_secs(48 * 3600));
-    assert_eq!(config.x509_svid_ttl, Duration::from_secs(2 * 3600));
+    assert_eq!(config.svids.x509_ttl, Duration::from_secs(2 * 3600));
     assert_eq!(config.nodes.agent_ttl, Duration::from_secs(30 * 60));
     assert!(config.nodes.id_as_selector && config.api.audit_every_call);
     let limits = RateLimits {
@@ -207,6 +207,52 @@ fn a_trust_domain_is_taken_in_both_forms() {
 }
 
 #[test]
+fn what_signs_tokens_follows_what_signs_certificates_unless_it_is_said() {
+    let read = |lines: &str| with(lines).unwrap().value;
+    let config = read("ca_key_type = \"ec-p384\"");
+    assert_eq!(config.ca.jwt, Some(KeyKind::EcP384));
+    assert_eq!((config.ca.wit, config.svids.wit), (None, None));
+    let jwt = config.svids.jwt.unwrap();
+    assert_eq!((jwt.ttl, jwt.issuer), (Duration::from_secs(300), None));
+
+    let config = read(
+        "jwt_key_type = \"rsa-2048\"\ndefault_jwt_svid_ttl = \"1m\"\njwt_issuer = \"https://a\"\n\
+         experimental { feature_flags = [\"wit-svid\"] wit_key_type = \"ec-p384\" wit_issuer = \"w\" }",
+    );
+    assert_eq!(config.ca.jwt, Some(KeyKind::Rsa2048));
+    assert_eq!(config.ca.wit, Some(KeyKind::EcP384));
+    let jwt = config.svids.jwt.unwrap();
+    assert_eq!(jwt.ttl, Duration::from_secs(60));
+    assert_eq!(jwt.issuer.as_deref(), Some("https://a"));
+    assert_eq!(config.svids.wit.unwrap().issuer.as_deref(), Some("w"));
+
+    let config = read("disable_jwt_svids = true");
+    assert_eq!((config.ca.jwt, config.svids.jwt), (None, None));
+    assert_eq!(
+        warnings("default_jwt_svid_ttl = \"5h\"").len(),
+        1,
+        "tokens are cut short as certificates are"
+    );
+    assert_eq!(
+        warnings("disable_jwt_svids = true\ndefault_jwt_svid_ttl = \"5h\""),
+        [""; 0]
+    );
+}
+
+#[test]
+fn plugins_above_and_beside_the_authority_are_made_in_their_order() {
+    let block = "UpstreamAuthority \"disk\" { plugin_data { cert_file_path = \"/c\" key_file_path = \"/k\" } }
+        CredentialComposer \"uniqueid\" {}";
+    let plugins = PLUGINS.replacen('{', &format!("{{ {block}"), 1);
+    let text = format!("server {{ trust_domain = \"td\" data_dir = \"/d\" }}\n{plugins}");
+    let config = read(&text).unwrap().value;
+    let made = config.make_plugins(std::sync::Arc::new(spiffe_core::clock::SystemClock));
+    let made = made.unwrap_or_else(|issues| panic!("{issues}"));
+    assert_eq!(made.upstream.unwrap().name(), "disk");
+    assert_eq!(made.composers.len(), 1);
+}
+
+#[test]
 fn lifetimes_that_cannot_be_kept_are_warned_of_precisely() {
     assert_eq!(warnings("default_x509_svid_ttl = \"4h\""), [""; 0]);
     assert_eq!(
@@ -274,11 +320,19 @@ fn plugins_that_would_be_missed_are_refused() {
     for (block, part) in [
         (
             "UpstreamAuthority \"disk\" {}",
-            "UpstreamAuthority: is not supported",
+            "'cert_file_path' and 'key_file_path' must be set and not empty",
         ),
         (
-            "CredentialComposer \"uniqueid\" {}",
-            "CredentialComposer: is not supported",
+            "UpstreamAuthority \"disk\" { plugin_data { cert_file_path = \"/c\" key_file_path = \"\" } }",
+            "'cert_file_path' and 'key_file_path' must be set and not empty",
+        ),
+        (
+            "UpstreamAuthority \"dusk\" {}",
+            "is not a known UpstreamAuthority; did you mean `disk`?",
+        ),
+        (
+            "CredentialComposer \"unique\" {}",
+            "is not a known CredentialComposer; did you mean `uniqueid`?",
         ),
         (
             "NodeAttestor \"x509pop\" {}",

@@ -13,9 +13,6 @@ pub(super) fn server(fields: &mut Fields<'_>) {
     warn(
         fields,
         &[
-            "default_jwt_svid_ttl",
-            "jwt_issuer",
-            "jwt_key_type",
             "max_attested_node_info_staleness",
             "profiling_enabled",
             "profiling_freq",
@@ -26,8 +23,6 @@ pub(super) fn server(fields: &mut Fields<'_>) {
             "prune_tofu_nodes",
         ],
     );
-    // There are none, so this is how it is anyway.
-    fields.has("disable_jwt_svids");
     refuse(
         fields,
         "proxy_protocol_trusted_cidrs",
@@ -43,13 +38,10 @@ pub(super) fn experimental(fields: &mut Fields<'_>) {
             "cache_reload_interval",
             "event_timeout",
             "events_based_cache",
-            "feature_flags",
             "full_cache_reload_interval",
             "named_pipe_name",
             "prune_events_older_than",
             "sql_transaction_timeout",
-            "wit_issuer",
-            "wit_key_type",
         ],
     );
     refuse(
@@ -68,16 +60,6 @@ pub(super) fn experimental(fields: &mut Fields<'_>) {
 /// Kinds of plugins.
 pub(super) fn plugins(fields: &mut Fields<'_>) {
     warn(fields, &["BundlePublisher", "Notifier"]);
-    refuse(
-        fields,
-        "CredentialComposer",
-        "certificates would lack what it adds, or keep what it takes away",
-    );
-    refuse(
-        fields,
-        "UpstreamAuthority",
-        "the server would make a root of its own instead",
-    );
 }
 
 fn warn(fields: &mut Fields<'_>, keys: &[&'static str]) {

@@ -1,5 +1,6 @@
 //! Recognising an agent by the SVID that it calls with.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use spiffe_core::SpiffeId;
@@ -10,7 +11,7 @@ use crate::server::store::StoreError;
 
 /// An agent that called with the SVID that it was given last. Only [`Nodes::recognise`] makes one.
 #[derive(Debug, Clone)]
-pub struct AgentCaller(AttestedNode);
+pub struct AgentCaller(Arc<AttestedNode>);
 
 impl AgentCaller {
     /// The agent's ID.
@@ -51,7 +52,7 @@ impl Nodes {
         }
         match &node.serial {
             None => Err(Unrecognised::Banned(id.clone())),
-            Some(current) if current == serial => Ok(AgentCaller(node)),
+            Some(current) if current == serial => Ok(AgentCaller(node.into())),
             Some(current) => Err(Unrecognised::NotActive {
                 id: id.clone(),
                 current: current.as_str().to_owned(),

@@ -14,8 +14,7 @@ use spiffe_core::{SpiffeId, TrustDomain};
 pub use error::{Location, StoreError};
 pub use records::{
     AuthorityList, Change, Changed, Created, Dissolve, FeedRevision, FetchStatus, JournalId,
-    JournalWrite, Put, StoredBundle, StoredJournal, StoredRelationship, TokenAuthority,
-    TokenRecord, X509Authority,
+    JournalWrite, Put, StoredBundle, StoredJournal, StoredRelationship, TokenRecord, X509Authority,
 };
 
 use crate::domain::{

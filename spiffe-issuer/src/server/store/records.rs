@@ -7,9 +7,7 @@ use spiffe_core::{SpiffeId, TrustDomain};
 
 use crate::domain::{AuthorityId, EntryId, Relationship};
 
-pub use crate::domain::{
-    AuthorityList, Bundle as StoredBundle, Dissolve, TokenAuthority, X509Authority,
-};
+pub use crate::domain::{AuthorityList, Bundle as StoredBundle, Dissolve, X509Authority};
 
 /// What came of making something.
 #[derive(Debug, Clone, PartialEq, Eq)]

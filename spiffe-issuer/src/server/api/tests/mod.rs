@@ -2,12 +2,14 @@
 //! from a connection.
 
 mod agents;
+mod authorities;
 mod bundles;
 mod callers;
 mod entries;
 mod federation;
 mod log;
 mod svids;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -21,6 +23,7 @@ use spiffe_core::source::{IdentitySource, SnapshotCell};
 use spiffe_core::verify::{Role, x509_peer};
 use spiffe_core::x509::{Certificate, KeyKind};
 use spiffe_core::{IdentitySnapshot, SpiffeId, TrustDomain, spiffe_id};
+use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -41,17 +44,20 @@ use crate::proto::server::svid::MintX509svidRequest;
 use crate::proto::server::svid::svid_client::SvidClient;
 use crate::proto::server::trustdomain::trust_domain_client::TrustDomainClient;
 use crate::proto::types;
+use crate::runtime::health::Health;
+use crate::runtime::{Shutdown, TaskError};
 use crate::server::bundles::Bundles;
-use crate::server::ca::{Authorities, CaConfig, CaManager, CaSubject};
+use crate::server::ca::{Authorities, CaConfig, CaManager, UpstreamAuthority};
 use crate::server::entries::tests::entry;
 use crate::server::entries::{Entries, MadeEntry};
 use crate::server::entry_cache::Follower;
 use crate::server::federation::Federation;
 use crate::server::federation::tests::{Net, by_svid};
+use crate::server::local_authority::LocalAuthority;
 use crate::server::nodes::{NodePolicy, Nodes, StoredTokens};
 use crate::server::store::SharedStore;
 use crate::server::store::sql::SqlStore;
-use crate::server::svids::Svids;
+use crate::server::svids::{SvidPolicy, Svids, TokenPolicy};
 
 /// A server without sockets.
 struct World {
@@ -62,6 +68,7 @@ struct World {
     net: Net,
     nodes: Arc<Nodes>,
     trust: Arc<SnapshotCell>,
+    _tasks: JoinSet<Result<(), TaskError>>,
     _dir: tempfile::TempDir,
 }
 
@@ -87,6 +94,11 @@ const OPS_AGENT: SpiffeId = SpiffeId::from_static("spiffe://td/spire/agent/join_
 
 impl World {
     async fn new() -> Self {
+        Self::made(false, None).await
+    }
+
+    /// A server with WIT-SVIDs, or with an authority above its own.
+    async fn made(wit: bool, upstream: Option<Arc<dyn UpstreamAuthority>>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.sqlite3");
         let at = path.to_str().unwrap().parse().unwrap();
@@ -96,15 +108,30 @@ impl World {
         let clock = Arc::new(Hand(Mutex::new(start)));
         let authorities = Authorities::none();
         let ca = CaConfig {
-            trust_domain: td.clone(),
-            subject: CaSubject::default(),
-            key_kind: KeyKind::EcP256,
-            lifetime: 24 * HOUR,
+            wit: wit.then_some(KeyKind::EcP256),
+            ..CaConfig::of(td.clone())
         };
+        let kinds = ca.kinds();
         let keys = Arc::new(MemoryKeys::default());
-        CaManager::start(ca, keys, store.clone(), authorities.clone(), clock.clone())
-            .await
-            .unwrap();
+        let manager = CaManager::start(
+            ca,
+            keys,
+            upstream,
+            store.clone(),
+            authorities.clone(),
+            clock.clone(),
+        );
+        let manager = manager.await.unwrap();
+        let authority = LocalAuthority::new(
+            td.clone(),
+            kinds,
+            authorities.clone(),
+            manager.orders(),
+            store.clone(),
+            clock.clone(),
+        );
+        let mut tasks = JoinSet::new();
+        tasks.spawn(manager.run(Health::new().part("ca"), Shutdown::new()));
         let judge = JoinTokenAttestor::new(Arc::new(StoredTokens(store.clone())));
         let nodes = Arc::new(Nodes::new(
             td.clone(),
@@ -125,7 +152,6 @@ impl World {
         let trust = Arc::new(SnapshotCell::new(IdentitySnapshot::new(vec![], trust)));
         let follower = Follower::load(store.clone(), &td).await.unwrap();
         let cache = follower.cache();
-        let svids = Svids::new(td, cache.clone(), authorities, clock.clone(), HOUR);
         let net = Net::default();
         let federation = Arc::new(Federation::new(
             TrustDomain::from_static("td"),
@@ -134,11 +160,24 @@ impl World {
             net.client(),
             clock.clone(),
         ));
+        let tokens = |issuer: &str| TokenPolicy {
+            ttl: Duration::from_secs(300),
+            issuer: Some(issuer.to_owned()),
+        };
+        let policy = SvidPolicy {
+            x509_ttl: HOUR,
+            jwt: Some(tokens("https://jwt.test")),
+            wit: wit.then(|| tokens("https://wit.test")),
+            ca_ttl: 24 * HOUR,
+        };
+        let (composers, clock_) = (Vec::new(), clock.clone());
+        let svids = Svids::new(td, cache.clone(), authorities, clock_, composers, policy);
         let parts = Parts {
             bundles,
             entries: entries.clone(),
             cache,
             federation,
+            authority: Arc::new(authority),
             nodes: nodes.clone(),
             svids: Arc::new(svids),
             trust: trust.clone(),
@@ -156,6 +195,7 @@ impl World {
             follower: follower.into(),
             nodes,
             trust,
+            _tasks: tasks,
             _dir: dir,
         }
     }

@@ -3,9 +3,7 @@
 use rcgen::SanType;
 
 use super::*;
-use crate::proto::server::svid::{
-    BatchNewX509svidRequest, MintJwtsvidRequest, NewDownstreamX509caRequest, NewX509svidParams,
-};
+use crate::proto::server::svid::{BatchNewX509svidRequest, NewX509svidParams};
 
 /// A request for these names, signed with a new key.
 fn request(ids: &[&str], dns: &[&str]) -> Vec<u8> {
@@ -193,24 +191,6 @@ async fn every_certificate_of_a_batch_counts_against_the_limit() {
     assert!(svids.batch_new_x509svid(batch(500)).await.is_ok());
     let refused = svids.batch_new_x509svid(batch(1400)).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-}
-
-#[tokio::test]
-async fn what_is_not_there_yet_says_so() {
-    let world = World::new().await;
-    let mut operator = world.svids(local()).await;
-    let refused = operator
-        .mint_jwtsvid(MintJwtsvidRequest::default())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (refused.code(), refused.message()),
-        (Code::Unimplemented, "JWT functionality is disabled")
-    );
-    let mut downstream = world.svids(world.privileged(false, true).await).await;
-    let request = NewDownstreamX509caRequest::default();
-    let refused = downstream.new_downstream_x509ca(request).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
 }
 
 async fn mint(world: &World, csr: Vec<u8>, ttl: i32) -> Result<Vec<Certificate>, Status> {

@@ -45,6 +45,7 @@ async fn authority(kind: KeyKind, subject: CaSubject, lifetime: Duration) -> X50
         certificate: signed.await.unwrap(),
         signer,
         intermediates: Vec::new(),
+        signed: Arc::default(),
     }
 }
 
@@ -98,7 +99,7 @@ async fn many_are_signed_in_order_each_with_its_own_serial() {
     let authorities = Authorities::none();
     authorities.replace_x509(X509 {
         active: Arc::new(authority),
-        states: Vec::new(),
+        known: Vec::new(),
     });
     let (key, _) = key(KeyKind::EcP256);
     let leaf = |n| {

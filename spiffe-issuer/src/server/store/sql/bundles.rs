@@ -13,10 +13,9 @@ use super::row::{Columns, Row, duration_seconds, from_seconds, json, seconds, wh
 use super::session::{Session, Writing};
 use super::statement::query;
 use super::{SqlStore, changes, entries, entry_row, filter};
-use crate::domain::{AuthorityId, AuthorityKind, Page, Paged, Revision};
+use crate::domain::{AuthorityId, AuthorityKind, Page, Paged, Revision, TokenAuthority};
 use crate::server::store::{
-    AuthorityList, BundleStore, Changed, Dissolve, Put, StoreError, StoredBundle, TokenAuthority,
-    X509Authority,
+    AuthorityList, BundleStore, Changed, Dissolve, Put, StoreError, StoredBundle, X509Authority,
 };
 
 #[async_trait]
@@ -108,7 +107,7 @@ impl BundleStore for SqlStore {
             AuthorityKind::Wit => bundle
                 .wit_authorities
                 .retain(|key| key.key_id != id.as_str()),
-            AuthorityKind::X509 => bundle.x509_authorities.retain(|root| !is_called(root, id)),
+            AuthorityKind::X509 => bundle.x509_authorities.retain(|root| !root.is_called(id)),
         }
         bundle.sequence_number += 1;
         write(&mut session, &bundle).await?;
@@ -255,7 +254,7 @@ fn marks<'b>(
     let keys = match kind {
         AuthorityKind::X509 => {
             let roots = bundle.x509_authorities.iter_mut();
-            let named = roots.filter(|root| is_called(root, id));
+            let named = roots.filter(|root| root.is_called(id));
             return named.map(|root| &mut root.tainted).collect();
         }
         AuthorityKind::Jwt => &mut bundle.jwt_authorities,
@@ -263,11 +262,6 @@ fn marks<'b>(
     };
     let named = keys.iter_mut().filter(|key| key.key_id == id.as_str());
     named.map(|key| &mut key.tainted).collect()
-}
-
-fn is_called(root: &X509Authority, id: &AuthorityId) -> bool {
-    let key_id = root.certificate.subject_key_id();
-    key_id.is_some_and(|key_id| AuthorityId::from_key_id(key_id) == *id)
 }
 
 /// The first of these trust domains whose bundle is not here.

@@ -1,20 +1,26 @@
-//! X.509-SVIDs: for agents what their entries allow, and minted for administrators.
+//! SVIDs: for agents what their entries allow, and minted for administrators. Here those with
+//! certificates; [`tokens`] has the others.
+
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use spiffe_core::clock::Clock;
+use spiffe_core::jwt::JwkError;
 use spiffe_core::x509::{Certificate, PublicKey};
 use spiffe_core::{IdError, SpiffeId, TrustDomain};
 use tokio::task::spawn_blocking;
 
 use super::ca::csr::{CsrError, MintRequest, proven_public_key};
-use super::ca::{Authorities, CaError, Leaf};
+use super::ca::{Authorities, CaError, CredentialComposer, Leaf};
 use super::dns_name::{self, DnsNameError};
 use super::entry_cache::EntryCache;
 use super::ids::{IdRuleError, workload_id};
 use super::nodes::AgentCaller;
-use crate::domain::{Entry, EntryIdError, Fault, Kind};
+use crate::domain::{AuthorityKind, Entry, EntryIdError, Fault, Kind};
+
+pub use tokens::{BoundKey, IssuedToken};
 
 /// Issues the SVIDs of workloads.
 pub struct Svids {
@@ -22,7 +28,30 @@ pub struct Svids {
     cache: Arc<EntryCache>,
     authorities: Arc<Authorities>,
     clock: Arc<dyn Clock>,
-    default_ttl: Duration,
+    composers: Vec<Arc<dyn CredentialComposer>>,
+    policy: SvidPolicy,
+}
+
+/// How SVIDs are where nothing else is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SvidPolicy {
+    /// How long an X.509-SVID lives whose entry does not say.
+    pub x509_ttl: Duration,
+    /// How JWT-SVIDs are; none where there are to be none.
+    pub jwt: Option<TokenPolicy>,
+    /// How WIT-SVIDs are; none where there are to be none.
+    pub wit: Option<TokenPolicy>,
+    /// How long an authority of a server below us lives that does not say.
+    pub ca_ttl: Duration,
+}
+
+/// How tokens are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenPolicy {
+    /// How long a token lives whose entry does not say.
+    pub ttl: Duration,
+    /// Who they say has issued them; nobody where it is not set.
+    pub issuer: Option<String>,
 }
 
 /// What an agent asks for: the SVID of an entry, for the key of a certificate request.
@@ -53,14 +82,16 @@ impl Svids {
         cache: Arc<EntryCache>,
         authorities: Arc<Authorities>,
         clock: Arc<dyn Clock>,
-        default_ttl: Duration,
+        composers: Vec<Arc<dyn CredentialComposer>>,
+        policy: SvidPolicy,
     ) -> Self {
         Self {
             trust_domain,
             cache,
             authorities,
             clock,
-            default_ttl,
+            composers,
+            policy,
         }
     }
 
@@ -84,7 +115,8 @@ impl Svids {
             .zip(keys)
             .map(|(entry, key)| {
                 let entry = entry?;
-                leaves.push(Leaf::workload(&entry, key?, self.default_ttl));
+                let leaf = Leaf::workload(&entry, key?, self.policy.x509_ttl);
+                leaves.push(self.composed(leaf));
                 Ok(entry)
             })
             .collect();
@@ -113,6 +145,43 @@ impl Svids {
         asked.iter().map(find).collect()
     }
 
+    /// The same of one entry.
+    fn allowed_one(&self, agent: &AgentCaller, entry_id: &str) -> Result<Arc<Entry>, SvidError> {
+        let asked = Asked {
+            entry_id: entry_id.to_owned(),
+            csr: Vec::new(),
+        };
+        let mut found = self.allowed(agent, &[asked]);
+        found.pop().unwrap_or(Err(SvidError::NotAuthorized))
+    }
+
+    /// With what the composers add, each to what the one before it made.
+    fn composed(&self, leaf: Leaf) -> Leaf {
+        let composers = self.composers.iter();
+        composers.fold(leaf, |leaf, composer| composer.workload(leaf))
+    }
+
+    /// Makes an authority for a server below us, for the key of its request, and returns its chain: its
+    /// own certificate first, the root never. Whatever else the request says is not read.
+    ///
+    /// # Errors
+    ///
+    /// Where the request is malformed, or nothing can be signed at the moment.
+    pub async fn issue_downstream(
+        &self,
+        csr: &[u8],
+        lifetime: Option<Duration>,
+    ) -> Result<Vec<Certificate>, SvidError> {
+        let key = match csr {
+            [] => return Err(SvidError::NoCsr),
+            csr => proven_public_key(csr)?,
+        };
+        let lifetime = lifetime.unwrap_or(self.policy.ca_ttl);
+        let (of, now) = (self.trust_domain.clone(), self.clock.now());
+        let made = self.authorities.issue_downstream(of, key, lifetime, now);
+        Ok(made.await?)
+    }
+
     /// Signs what an administrator asks for, without an entry. Here the names in the request count.
     ///
     /// # Errors
@@ -130,7 +199,8 @@ impl Svids {
         let id: SpiffeId = id.parse()?;
         workload_id(&id, &self.trust_domain)?;
         dns_name::check_all(&request.dns_names)?;
-        let leaf = Leaf::minted(id.clone(), request, lifetime.unwrap_or(self.default_ttl));
+        let lifetime = lifetime.unwrap_or(self.policy.x509_ttl);
+        let leaf = self.composed(Leaf::minted(id.clone(), request, lifetime));
         Ok(IssuedSvid {
             id,
             chain: self.authorities.issue(leaf, self.clock.now()).await?,
@@ -157,12 +227,18 @@ fn issued(entry: &Entry, chain: Vec<Certificate>) -> IssuedSvid {
 /// Why an SVID was not issued. Some of the texts are known to clients.
 #[derive(Debug, thiserror::Error)]
 pub enum SvidError {
+    /// The key of a WIT-SVID does not sign in this way.
+    #[error("invalid signing algorithm or key type: {0:?} does not go with the public key")]
+    Algorithm(String),
     /// Signing failed.
     #[error("failed to sign the SVID")]
     Ca(#[from] CaError),
     /// The request is malformed, or not signed by the key in it.
     #[error(transparent)]
     Csr(#[from] CsrError),
+    /// There are none of this kind.
+    #[error("{0} functionality is disabled")]
+    Disabled(AuthorityKind),
     /// The request asks for DNS names that cannot be.
     #[error("CSR DNS name is not valid")]
     DnsName(#[from] DnsNameError),
@@ -175,12 +251,21 @@ pub enum SvidError {
     /// The request asks for an ID that is none.
     #[error("invalid SPIFFE ID in CSR")]
     Id(#[from] IdError),
+    /// Nobody is named who is to take the token.
+    #[error("at least one audience is required")]
+    NoAudience,
     /// There is no request.
     #[error("missing CSR")]
     NoCsr,
     /// There is no such entry, or not for this agent; which of the two it is not told.
     #[error("entry not found or not authorized")]
     NotAuthorized,
+    /// The key of a WIT-SVID is none.
+    #[error("invalid public key")]
+    PublicKey(#[source] JwkError),
+    /// The ID is not that of a workload of ours.
+    #[error("invalid SPIFFE ID")]
+    TokenId(#[source] IdRuleError),
     /// The request asks for no ID, or for several.
     #[error("CSR must have exactly one URI SAN, and has {0}")]
     UriNames(usize),
@@ -191,12 +276,17 @@ impl Fault for SvidError {
         match self {
             Self::Ca(error) => error.kind(),
             Self::Csr(error) => error.kind(),
+            Self::Disabled(_) => Kind::Unimplemented,
             Self::NotAuthorized => Kind::NotFound,
-            Self::DnsName(_)
+            Self::Algorithm(_)
+            | Self::DnsName(_)
             | Self::EntryId(_)
             | Self::ForeignId(_)
             | Self::Id(_)
+            | Self::NoAudience
             | Self::NoCsr
+            | Self::PublicKey(_)
+            | Self::TokenId(_)
             | Self::UriNames(_) => Kind::Invalid,
         }
     }

@@ -1,0 +1,3 @@
+//! The authorities above ours that there are.
+
+pub mod disk;
