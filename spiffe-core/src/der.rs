@@ -2,7 +2,11 @@
 //!
 //! The one reader of DER in this crate, and no more of X.690 than certificates and keys need: tags of
 //! one byte, lengths that are definite and as short as they can be, nothing behind the end that is not
-//! asked for. Whatever is not so is refused, with its place.
+//! asked for. Where an element is read and is not so, it is refused, with its place.
+//!
+//! What nobody asks for is stepped over: such an element has a sound tag and length, and its value may be
+//! anything. In certificates that is what lies within names of subject and issuer, within algorithms, and
+//! within extensions that are not read here.
 
 use std::ops::Range;
 
@@ -153,10 +157,14 @@ impl<'a> Element<'a> {
         Ok(read)
     }
 
-    /// Whether it is element `number` of a choice or a list of the context's own, at which the
-    /// standards have both forms.
-    pub(crate) fn is_context(&self, number: u8) -> bool {
-        self.tag & !CONSTRUCTED == context(number)
+    /// Which one it is of a choice or a list of the context's own, in either form.
+    pub(crate) fn number(&self) -> u8 {
+        self.tag & NUMBER
+    }
+
+    /// Whether its value is made of elements, as the tag has it.
+    pub(crate) fn is_constructed(&self) -> bool {
+        self.tag & CONSTRUCTED != 0
     }
 
     /// Its value as a truth value.
@@ -194,10 +202,18 @@ impl<'a> Element<'a> {
         Ok(Bits { unused, bytes })
     }
 
+    /// Its value as a number that may be negative: in as few bytes as it can be.
+    pub(crate) fn integer(&self) -> Result<&'a [u8]> {
+        match self.value {
+            [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(self.malformed()),
+            number => Ok(number),
+        }
+    }
+
     /// Its value as a number that is not negative: big-endian, without leading zeros.
     pub(crate) fn unsigned(&self) -> Result<&'a [u8]> {
-        match self.value {
-            [] | [0x80..=0xff, ..] | [0, 0..=0x7f, ..] => Err(self.malformed()),
+        match self.integer()? {
+            [0x80..=0xff, ..] => Err(self.malformed()),
             [0, number @ ..] if !number.is_empty() => Ok(number),
             number => Ok(number),
         }
@@ -379,6 +395,11 @@ mod tests {
         }
         for number in [&[2, 0][..], &[2, 1, 0x80], &[2, 2, 0, 5], &[2, 2, 0, 0]] {
             assert!(read(number).unsigned().is_err(), "{number:?}");
+        }
+        assert_eq!(read(&[2, 1, 0x80]).integer(), Ok(&[0x80][..]));
+        assert_eq!(read(&[2, 2, 0xff, 0x7f]).integer(), Ok(&[0xff, 0x7f][..]));
+        for number in [&[2, 0][..], &[2, 2, 0, 5], &[2, 2, 0xff, 0x80]] {
+            assert!(read(number).integer().is_err(), "{number:?}");
         }
     }
 

@@ -72,6 +72,9 @@ pub enum X509Error {
     /// 3.1).
     #[error("the subject is empty but the subject alternative name is not critical")]
     UncriticalName,
+    /// A URI name in the constructed form, which DER has for no string (RFC 5280 section 4.2.1.6).
+    #[error("the URI name of the certificate has a constructed tag, where it must be 0x86")]
+    UriNameInPieces,
     /// Not exactly one URI name (X509-SVID section 2).
     #[error("the certificate has {count} URI names instead of exactly one")]
     UriNames {

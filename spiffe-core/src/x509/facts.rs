@@ -44,6 +44,9 @@ pub(super) struct KeyUsage {
 pub(super) struct UriNames {
     pub(super) count: usize,
     pub(super) last: Range<usize>,
+    /// Whether the last one is in pieces, which a string in DER never is (X.690 section 10.2). It
+    /// counts: of two readers one may join the pieces, and the other one take them for the name.
+    pub(super) constructed: bool,
 }
 
 impl Facts {
@@ -65,7 +68,11 @@ fn read_tbs(tbs: &mut Walk<'_>) -> der::Result<Facts> {
     // Its version.
     tbs.optional(CONSTRUCTED | context(0))?;
     let serial = tbs.expect(INTEGER)?;
-    let zeros = serial.value().iter().take_while(|byte| **byte == 0).count();
+    let zeros = serial
+        .integer()?
+        .iter()
+        .take_while(|byte| **byte == 0)
+        .count();
     // How it is signed.
     tbs.expect(SEQUENCE)?;
     let issuer = tbs.expect(SEQUENCE)?;
@@ -155,9 +162,14 @@ fn read_uri_names(value: &mut Walk<'_>) -> der::Result<UriNames> {
     value.inside(SEQUENCE, |names| {
         let mut uris = UriNames::default();
         while let Some(name) = next_in_context(names)? {
-            if name.is_context(6) {
-                uris.count += 1;
-                uris.last = name.value_range();
+            match name.number() {
+                URI_NAME => {
+                    uris.count += 1;
+                    uris.last = name.value_range();
+                    uris.constructed = name.is_constructed();
+                }
+                0..=LAST_NAME => {}
+                _ => return Err(name.malformed()),
             }
         }
         Ok(uris)
@@ -180,8 +192,10 @@ fn read_authority_key_id(value: &mut Walk<'_>) -> der::Result<Option<Range<usize
     value.inside(SEQUENCE, |fields| {
         let mut key_id = None;
         while let Some(field) = next_in_context(fields)? {
-            if field.is_context(0) {
-                key_id = Some(field.value_range());
+            match field.tag() {
+                KEY_ID => key_id = Some(field.value_range()),
+                KEY_ID_IN_PIECES => return Err(field.malformed()),
+                _ => {}
             }
         }
         Ok(key_id)
@@ -203,6 +217,12 @@ fn next_in_context<'a>(list: &mut Walk<'a>) -> der::Result<Option<Element<'a>>> 
 
 /// id-ce, under which all extensions stand that are read here (RFC 5280 section 4.2.1), by number.
 const CERTIFICATE_EXTENSION: [u8; 2] = [0x55, 0x1d];
+/// Numbers of a `GeneralName` (RFC 5280 section 4.2.1.6): that of a URI, and the highest that there is.
+const URI_NAME: u8 = 6;
+const LAST_NAME: u8 = 8;
+/// The key identifier within an authority key identifier (RFC 5280 section 4.2.1.1).
+const KEY_ID: u8 = context(0);
+const KEY_ID_IN_PIECES: u8 = CONSTRUCTED | KEY_ID;
 const SUBJECT_KEY_ID: u8 = 14;
 const KEY_USAGE: u8 = 15;
 const SUBJECT_ALT_NAME: u8 = 17;
@@ -221,6 +241,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, KeyPair, SanType};
 
     use super::*;
+    use crate::der::Malformed;
 
     #[test]
     fn an_extension_that_is_there_twice_is_refused() {
@@ -255,6 +276,9 @@ mod tests {
             ("without an end", SUBJECT_ALT_NAME, &[SEQUENCE, 0x80, 0, 0]),
             ("a long length", SUBJECT_ALT_NAME, &[SEQUENCE, 0x81, 0]),
             ("no name", SUBJECT_ALT_NAME, &[SEQUENCE, 2, INTEGER, 0]),
+            ("name 9 of 8", SUBJECT_ALT_NAME, &[SEQUENCE, 2, 0x89, 0]),
+            ("name 30 of 8", SUBJECT_ALT_NAME, &[SEQUENCE, 2, 0xbe, 0]),
+            ("in pieces", AUTHORITY_KEY_ID, &[SEQUENCE, 2, 0xa0, 0]),
             ("no bits", KEY_USAGE, &[BIT_STRING, 0]),
             (
                 "bits that do not count",
@@ -287,6 +311,36 @@ mod tests {
         let longer = [&whole[..], &[0]].concat();
         let trailing = Facts::read(&longer).map(|_| ()).unwrap_err();
         assert_eq!(trailing.at, whole.len());
+    }
+
+    #[test]
+    fn a_serial_number_has_one_form_negative_or_not() {
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(vec![1, 2].into());
+        let key = KeyPair::generate().unwrap();
+        let good = params.self_signed(&key).unwrap().der().to_vec();
+        let at = good
+            .windows(4)
+            .position(|bytes| bytes == [INTEGER, 2, 1, 2]);
+        let at = at.unwrap() + 2;
+        let read = |serial: [u8; 2]| {
+            let mut changed = good.clone();
+            changed[at..at + 2].copy_from_slice(&serial);
+            Facts::read(&changed).map(|facts| changed[facts.serial].to_vec())
+        };
+        for (serial, shown) in [
+            ([1, 2], &[1, 2][..]),
+            ([0, 0x80], &[0x80]),
+            // RFC 5280 section 4.1.2.2 wants readers to bear with these.
+            ([0x80, 0], &[0x80, 0]),
+            ([0xff, 0x7f], &[0xff, 0x7f]),
+        ] {
+            assert_eq!(read(serial).as_deref(), Ok(shown), "{serial:x?}");
+        }
+        for serial in [[0, 0], [0, 0x7f], [0xff, 0x80], [0xff, 0xff]] {
+            let malformed = Malformed { at: at - 2 };
+            assert_eq!(read(serial), Err(malformed), "{serial:x?}");
+        }
     }
 
     fn signed(extensions: Vec<CustomExtension>) -> Vec<u8> {

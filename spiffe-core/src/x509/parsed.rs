@@ -44,6 +44,9 @@ impl<D: AsRef<[u8]>> Parsed<D> {
         if names.count != 1 {
             return Err(X509Error::UriNames { count: names.count });
         }
+        if names.constructed {
+            return Err(X509Error::UriNameInPieces);
+        }
         let name = &self.der.as_ref()[names.last.clone()];
         // What is not ASCII fails as a byte that no ID may hold; the scheme is checked before.
         let text = str::from_utf8(name).map_err(|_| crate::IdError::Scheme)?;

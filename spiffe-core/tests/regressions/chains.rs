@@ -92,8 +92,28 @@ fn uri_names_are_counted_by_their_tag_whatever_they_hold() {
     let mut leaf = chain(ca.draft("/web").also_named("/QQQQ"))[0].to_vec();
     let at = leaf.windows(4).position(|bytes| bytes == b"QQQQ").unwrap();
     leaf[at..at + 4].copy_from_slice(&[0xff, 0x80, 0xc3, 0x28]);
-    let why = judge(&vec![leaf.into()], ca.bundle()).unwrap_err();
+    let why = judge(&vec![leaf.clone().into()], ca.bundle()).unwrap_err();
     assert_eq!(why, X509Error::UriNames { count: 2 }.into());
+
+    // In either form of the tag; but a name that is alone has the form that DER has for it.
+    let one = chain(ca.draft("/web"))[0].to_vec();
+    let first = |leaf: &[u8]| leaf.windows(9).position(|bytes| bytes == b"spiffe://");
+    for (leaf, tag, expected) in [
+        (&leaf, 0xa6, X509Error::UriNames { count: 2 }),
+        (&one, 0xa6, X509Error::UriNameInPieces),
+        // Of a general name there is no ninth kind: who knows what it says, and to whom?
+        (&one, 0x89, {
+            let at = first(&one).unwrap() - 2;
+            X509Error::Certificate { index: 0, at }
+        }),
+    ] {
+        let mut leaf = leaf.clone();
+        let at = first(&leaf).unwrap() - 2;
+        assert_eq!(leaf[at], 0x86);
+        leaf[at] = tag;
+        let why = judge(&vec![leaf.into()], ca.bundle()).unwrap_err();
+        assert_eq!(why, expected.into());
+    }
 }
 
 /// A library checks signatures along the chain, and nothing else: any leaf could make more.
