@@ -1,10 +1,9 @@
 //! Authorities that are distrusted although bundles name them, or although a root vouches for them.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::time::SystemTime;
-
 use rustls_pki_types::CertificateDer;
 use spiffe_core::authorizer::anyone;
+use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::testing::{FakeWorkloadApi, TestAuthority};
 use spiffe_core::tls::SourceExt;
 use spiffe_core::verify::{PeerError, Role, VerifyError, x509_peer};
@@ -14,7 +13,7 @@ use tokio::io::duplex;
 
 fn judge(svid: &X509Svid, bundles: &BundleSet) -> Result<Peer, VerifyError> {
     let chain: Vec<CertificateDer<'_>> = svid.chain().iter().map(|c| c.der().clone()).collect();
-    x509_peer(&chain, bundles, Role::Client, SystemTime::now())
+    x509_peer(&chain, bundles, Role::Client, SystemClock.now())
 }
 
 fn key_of(authority: &TestAuthority) -> KeyId {
@@ -79,13 +78,26 @@ fn a_key_is_known_by_its_hash_where_a_certificate_names_another_or_none() {
     let tainted = root.intermediate().authority();
     let svid = tainted.svid("/web");
     let bits = svid.chain()[1].public_key().key_bits();
-    for hash in [&SHA1_FOR_LEGACY_USE_ONLY, &SHA256] {
-        let key = KeyId::new(&digest(hash, bits).as_ref()[..20]).unwrap();
+    let spki = svid.chain()[1].public_key().spki_der();
+    let sha_256 = digest(&SHA256, bits);
+    for hash in [
+        digest(&SHA1_FOR_LEGACY_USE_ONLY, bits).as_ref(),
+        &sha_256.as_ref()[..20],
+        sha_256.as_ref(),
+        digest(&SHA256, spki).as_ref(),
+    ] {
+        let key = KeyId::new(hash).unwrap();
         let distrusting = BundleSet::from(root.bundle()).distrusting([key]);
         assert_eq!(
             judge(&svid, &distrusting).unwrap_err(),
             VerifyError::Distrusted
         );
+        let another = KeyId::new(&hash[1..]).unwrap();
+        judge(
+            &svid,
+            &BundleSet::from(root.bundle()).distrusting([another]),
+        )
+        .unwrap();
     }
 }
 
