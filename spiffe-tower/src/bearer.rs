@@ -174,7 +174,7 @@ impl fmt::Debug for Judge {
 }
 
 /// The one bearer token of a request, if there is any.
-pub(crate) fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, BearerError> {
+fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, BearerError> {
     let mut all = headers.get_all(AUTHORIZATION).into_iter();
     let Some(value) = all.next() else {
         return Ok(None);

@@ -8,6 +8,10 @@ use http::{HeaderMap, HeaderValue};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InjectError {
+    /// The request has an `Authorization` that may be an access token, and that no proof can bind.
+    #[cfg(feature = "incubating-wit")]
+    #[error("no proof can bind the `authorization` of the request")]
+    AccessToken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The call was made, and failed.
     #[error("the call failed")]
     Call(#[source] Box<dyn std::error::Error + Send + Sync>),

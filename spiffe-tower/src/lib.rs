@@ -134,6 +134,8 @@
 //! | `metrics` | counts of refused calls, beside all that `spiffe_core::metrics` lists |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "incubating-wit")]
+mod access_token;
 mod authorize;
 #[cfg(feature = "jwt")]
 mod bearer;

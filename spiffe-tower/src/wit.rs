@@ -17,7 +17,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{error, warn};
 
-use crate::bearer::{BearerError, bearer_token, hide};
+use crate::access_token::{AccessTokenError, access_token};
+use crate::bearer::{BearerError, hide};
 use crate::guard::{Guarded, GuardedCall};
 use crate::peer::{Connection, peer};
 use crate::principal::TakenForCaller;
@@ -31,7 +32,8 @@ use crate::refusal::Refusal;
 /// for these headers, or status 16, `UNAUTHENTICATED`, in gRPC.
 ///
 /// A token without a proof is refused, and so is one in `Authorization`. Where an OAuth access token
-/// stands there, the proof must bind it. Both need a secure channel (WIT-SVID section 7.3), so only
+/// stands there, `Bearer` or `DPoP`, the proof must bind it; credentials of `Basic`, `Digest` and `Negotiate`
+/// are left to others, and whatever else stands there is refused, readable or not. Both need a secure channel (WIT-SVID section 7.3), so only
 /// requests that came over mutual TLS are heard, unless [`behind_a_proxy`](Self::behind_a_proxy) says
 /// that somebody else ended the TLS.
 ///
@@ -172,11 +174,8 @@ impl Judge {
         let proof = only(headers, PROOF)?;
         let (snapshot, now) = (self.source.snapshot(), self.clock.now());
         let mut presented = verify::wit(token, snapshot.bundles(), now, &self.rules)?;
-        match bearer_token(headers) {
-            Ok(Some(access)) => presented = presented.with_access_token(access),
-            // Something else that stands there is no token that a proof could bind.
-            Ok(None) | Err(BearerError::Scheme) => {}
-            Err(why) => return Err(why.into()),
+        if let Some(access) = access_token(headers)? {
+            presented = presented.with_access_token(access);
         }
         let path = request.uri().path();
         let targets = self.origins.iter().map(|origin| format!("{origin}{path}"));
@@ -208,6 +207,8 @@ fn only(headers: &HeaderMap, header: HeaderName) -> Result<&str, WitError> {
 /// Why a request carries no proof.
 #[derive(Debug, thiserror::Error)]
 enum WitError {
+    #[error(transparent)]
+    AccessToken(#[from] AccessTokenError),
     #[error(transparent)]
     Bearer(#[from] BearerError),
     #[error("the header `{header}` is not there exactly once, as a text")]

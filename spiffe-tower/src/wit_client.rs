@@ -12,7 +12,7 @@ use spiffe_core::jwt::WitSvid;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::bearer::bearer_token;
+use crate::access_token::access_token;
 use crate::inject::{InjectError, secret, vacant};
 use crate::origin::Origin;
 use crate::target::Target;
@@ -22,8 +22,9 @@ use crate::wit::{PROOF, TOKEN};
 /// `Workload-Identity-Token` and `Workload-Proof-Token`, never in `Authorization`.
 ///
 /// The proof names the target of the request and is good for
-/// [half a minute](WitSvid::PROOF_LIFETIME); where the request carries a bearer token as well, it
-/// binds that too. Where there is no WIT-SVID the call fails, and is not made without.
+/// [half a minute](WitSvid::PROOF_LIFETIME); where the request carries an access token as well, `Bearer` or
+/// `DPoP`, it binds that too. Where something else stands in `Authorization` that may be one, or cannot be
+/// read, the call fails: a proof without it would be worth less than it seems. Where there is no WIT-SVID the call fails, and is not made without.
 ///
 /// Both travel over a secure channel only (WIT-SVID section 7.3): `https`, or this machine. Over plain
 /// text only where [`over_plain_text`](Self::over_plain_text) says so.
@@ -73,8 +74,8 @@ impl WitInjectLayer {
         let now = self.clock.now();
         let svid = (self.svid)().filter(|svid| now < svid.expires_at());
         let svid = svid.ok_or(InjectError::NoWit)?;
-        // Whatever else stands there is no token that a proof could bind.
-        let access = bearer_token(request.headers()).unwrap_or_default();
+        let access = access_token(request.headers());
+        let access = access.map_err(|why| InjectError::AccessToken(why.into()))?;
         let target = format!("{origin}{}", request.uri().path());
         let proof = svid
             .prove(&target, access, now)

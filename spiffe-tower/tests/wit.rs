@@ -114,15 +114,67 @@ async fn without_both_headers_and_a_fitting_proof_nobody_is_known() {
 #[tokio::test]
 async fn an_access_token_beside_it_is_bound() {
     let world = World::new();
-    let mut request = get("https://ledger/");
-    let headers = request.headers_mut();
-    headers.insert("authorization", "Bearer access".parse().unwrap());
-    let mut request = world.over_mtls(world.sends(request).await.unwrap());
-    assert_eq!(world.hears(world.verify(), request.clone()).await, Ok(WEB));
-    let headers = request.headers_mut();
-    headers.insert("authorization", "Bearer other".parse().unwrap());
-    let heard = world.hears(world.verify(), request).await;
-    assert_eq!(heard, Err(StatusCode::FORBIDDEN));
+    for (scheme, another) in [("Bearer", "DPoP"), ("DPoP", "Bearer")] {
+        let with = |value: String| {
+            let mut request = get("https://ledger/");
+            let headers = request.headers_mut();
+            headers.insert("authorization", value.parse().unwrap());
+            request
+        };
+        let sent = world.sends(with(format!("{scheme} access"))).await.unwrap();
+        let mut request = world.over_mtls(sent);
+        for (value, heard) in [
+            (format!("{scheme} access"), Ok(WEB)),
+            (format!("{another} access"), Ok(WEB)),
+            (format!("{scheme} other"), Err(StatusCode::FORBIDDEN)),
+            (format!("{another} other"), Err(StatusCode::FORBIDDEN)),
+        ] {
+            let headers = request.headers_mut();
+            headers.insert("authorization", value.parse().unwrap());
+            let got = world.hears(world.verify(), request.clone()).await;
+            assert_eq!(got, heard, "{scheme} bound, {value} shown");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_access_token_that_the_proof_does_not_bind_gets_nobody_through() {
+    let world = World::new();
+    let good = || world.sends(get("https://ledger/"));
+    for (value, passes) in [
+        (&b"Basic dTpw"[..], true),
+        (b"Negotiate YII=", true),
+        (b"Bearer access", false),
+        (b"DPoP access", false),
+        (b"Bearer\taccess", false),
+        (b"Bearer", false),
+        (b"", false),
+        (b"GNAP access", false),
+        (b"PoP access", false),
+        (b"Bearer access\xff", false),
+        (b"\xff", false),
+    ] {
+        let value = HeaderValue::from_bytes(value).unwrap();
+        let mut request = world.over_mtls(good().await.unwrap());
+        let headers = request.headers_mut();
+        headers.insert("authorization", value.clone());
+        let heard = world.hears(world.verify(), request).await;
+        let expected = passes.then_some(WEB).ok_or(StatusCode::FORBIDDEN);
+        assert_eq!(heard, expected, "{value:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_makes_no_proof_beside_an_access_token_that_it_cannot_read() {
+    let world = World::new();
+    for value in [&b""[..], b"Bearer\taccess", b"GNAP access", b"Bearer a\xff"] {
+        let value = HeaderValue::from_bytes(value).unwrap();
+        let mut request = get("https://ledger/");
+        request.headers_mut().insert("authorization", value.clone());
+        let failed = world.sends(request).await;
+        let is_told = matches!(failed, Err(InjectError::AccessToken(_)));
+        assert!(is_told, "{value:?}");
+    }
 }
 
 // conformance: WIT-30+ WIT-30-
