@@ -33,7 +33,8 @@ impl IdentitySnapshot {
         Self { crls, ..self }
     }
 
-    /// The snapshot with these bundles instead of its own.
+    /// The snapshot with these bundles instead of its own, and with whom they distrust: where only a
+    /// bundle is to be another one, begin with [`bundles`](Self::bundles) and change those.
     #[must_use]
     pub fn with_bundles(self, bundles: BundleSet) -> Self {
         Self { bundles, ..self }

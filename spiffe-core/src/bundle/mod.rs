@@ -156,6 +156,11 @@ impl TrustBundle {
 }
 
 /// Bundles by trust domain. Immutable: a change makes a new set, and the old one stays as it was.
+///
+/// With them goes whom to distrust all the same. A set that is made of another one's bundles, as by
+/// `collect`, is a new one and distrusts nobody: to change a set, change that one
+/// ([`with`](Self::with), [`without`](Self::without)), or take the list along
+/// ([`distrusting`](Self::distrusting) what the other has [`distrusted`](Self::distrusted)).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BundleSet {
     bundles: Arc<BTreeMap<TrustDomain, TrustBundle>>,
@@ -222,12 +227,14 @@ impl BundleSet {
     }
 }
 
+/// A new set, which distrusts nobody.
 impl From<TrustBundle> for BundleSet {
     fn from(bundle: TrustBundle) -> Self {
         Self::default().with(bundle)
     }
 }
 
+/// A new set, which distrusts nobody, also where the bundles are those of a set that does.
 impl FromIterator<TrustBundle> for BundleSet {
     fn from_iter<I: IntoIterator<Item = TrustBundle>>(bundles: I) -> Self {
         let by_domain = bundles

@@ -140,9 +140,11 @@ impl Relationship {
             believed.get(&endpoint.trust_domain())
         };
         let bundle = bundle.ok_or_else(|| FetchError::NoTrust(endpoint.clone()))?;
+        // Whom the source below distrusts is distrusted here as well.
+        let bundles = BundleSet::from(bundle.clone());
         Ok(Trust::Spiffe {
             endpoint: endpoint.clone(),
-            bundle: bundle.clone(),
+            bundles: bundles.distrusting(believed.distrusted().cloned()),
         })
     }
 }
@@ -152,7 +154,7 @@ impl Relationship {
 pub(super) enum Trust {
     Spiffe {
         endpoint: SpiffeId,
-        bundle: TrustBundle,
+        bundles: BundleSet,
     },
     Web,
 }
@@ -213,18 +215,18 @@ mod tests {
             let newest = held
                 .as_ref()
                 .map_or(theirs.bundle(), |held| held.bundle().clone());
-            let Ok(Trust::Spiffe { bundle, .. }) = told.trust(held.as_ref(), &both) else {
+            let Ok(Trust::Spiffe { bundles, .. }) = told.trust(held.as_ref(), &both) else {
                 panic!("there is a bundle");
             };
-            assert_eq!(bundle, newest);
+            assert_eq!(bundles, newest.into());
         }
 
         let of_ours = spiffe_id!("spiffe://a.test/bundles");
         let by_ours = Relationship::https_spiffe(domain, url(), of_ours.clone());
-        let Ok(Trust::Spiffe { bundle, endpoint }) = by_ours.trust(None, &both) else {
+        let Ok(Trust::Spiffe { bundles, endpoint }) = by_ours.trust(None, &both) else {
             panic!("there is a bundle");
         };
-        assert_eq!((bundle, endpoint), (ours.bundle(), of_ours.clone()));
+        assert_eq!((bundles, endpoint), (ours.bundle().into(), of_ours.clone()));
         let held = Held::from(theirs.bundle());
         let theirs_alone = theirs.bundle().into();
         let unknown = by_ours.trust(Some(&held), &theirs_alone);

@@ -18,7 +18,7 @@ use spiffe_core::authorizer::exactly;
 use spiffe_core::clock::Clock;
 use spiffe_core::source::SnapshotCell;
 use spiffe_core::tls::ClientTls;
-use spiffe_core::{IdentitySnapshot, SpiffeId, TrustBundle};
+use spiffe_core::{BundleSet, IdentitySnapshot, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
@@ -47,7 +47,7 @@ impl Secure {
     ) -> Result<Box<dyn Io>, FetchError> {
         let io = self.dial.to(url).await?;
         match trust {
-            Trust::Spiffe { endpoint, bundle } => self.by_svid(url, endpoint, bundle, io).await,
+            Trust::Spiffe { endpoint, bundles } => self.by_svid(url, endpoint, bundles, io).await,
             Trust::Web => self.by_host(url, io).await,
         }
     }
@@ -58,10 +58,10 @@ impl Secure {
         &self,
         url: &EndpointUrl,
         endpoint: &SpiffeId,
-        bundle: &TrustBundle,
+        bundles: &BundleSet,
         io: Box<dyn Io>,
     ) -> Result<Box<dyn Io>, FetchError> {
-        let believed = IdentitySnapshot::new(Vec::new(), bundle.clone().into());
+        let believed = IdentitySnapshot::new(Vec::new(), bundles.clone());
         let source = Arc::new(SnapshotCell::new(believed));
         let tls = ClientTls::new(source, exactly(endpoint.clone()))
             .alpn([HTTP1])

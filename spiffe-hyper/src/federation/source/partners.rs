@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use spiffe_core::{BundleSet, IdentitySnapshot, TrustBundle, TrustDomain};
+use spiffe_core::{IdentitySnapshot, TrustBundle, TrustDomain};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::warn;
@@ -127,7 +127,8 @@ impl Partners {
     /// is put together (SPIFFE Federation section 4.2).
     pub(super) fn overlay(&mut self, base: &IdentitySnapshot) -> IdentitySnapshot {
         self.learn(base);
-        let mut bundles: BTreeMap<&TrustDomain, &TrustBundle> = BTreeMap::new();
+        // Of the base's own set, so that whom it distrusts stays distrusted.
+        let mut all = base.bundles().clone();
         for (domain, partner) in &mut self.by_domain {
             let shadowed = base.bundles().get(domain).is_some() || self.own.contains(domain);
             if shadowed && !partner.shadowed {
@@ -139,12 +140,10 @@ impl Partners {
             partner.shadowed = shadowed;
             partner.shown = shadowed || partner.held.is_some();
             if let Some(held) = partner.held.as_ref().filter(|_| !shadowed) {
-                bundles.insert(domain, held.bundle());
+                all = all.with(held.bundle().clone());
             }
         }
-        let all = base.bundles().iter().chain(bundles.into_values());
-        let all: BundleSet = all.cloned().collect();
-        IdentitySnapshot::new(base.svids().to_vec(), all).with_crls(base.crls().to_vec())
+        base.clone().with_bundles(all)
     }
 
     /// Whose bundle nobody has: neither we nor the source below.
