@@ -33,10 +33,7 @@ fn the_leeway_is_the_one_that_is_documented() {
     assert_eq!((rules.leeway(), JwtRules::LEEWAY), (documented, documented));
     let ca = TestAuthority::new("a.test");
     let bundles = BundleSet::from(ca.bundle());
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
+    let seconds = now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let now = UNIX_EPOCH + Duration::from_secs(seconds);
     for (claim, value, good) in [
         ("exp", seconds - 29, true),
