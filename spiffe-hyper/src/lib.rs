@@ -95,6 +95,10 @@
 //! leaves it when our own SVID is renewed: nothing of ours runs once reqwest has it. Let it keep
 //! connections for a short time (`pool_idle_timeout`), or none (`pool_max_idle_per_host(0)`).
 //!
+//! reqwest also follows redirections by itself. Beneath a layer of `spiffe-tower` that puts tokens into
+//! requests give it `redirect::Policy::none()`: the layer sees no redirection that is followed below it,
+//! and reqwest takes the headers of a WIT-SVID to whatever host a server names.
+//!
 //! # With axum
 //!
 //! An axum `Router` is a service that [`serve`] takes, and that is the way that parts from peers in

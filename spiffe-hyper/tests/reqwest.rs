@@ -4,29 +4,42 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use reqwest::ClientBuilder;
+use reqwest::redirect::Policy;
 use spiffe_core::authorizer::{anyone, exactly};
+use spiffe_core::jwt::WitSvid;
 use spiffe_core::source::SnapshotCell;
 use spiffe_core::testing::TestAuthority;
 use spiffe_core::tls::{ServerTls, SourceExt};
 use spiffe_core::{BundleSet, IdentitySnapshot, IdentitySource, spiffe_id};
 use spiffe_hyper::{HTTP, Listener, serve};
+use spiffe_tower::{InjectError, WitInjectLayer};
+use tower::{Layer, ServiceExt};
 
 /// A server that tells the serial number of whoever calls.
 async fn start(tls: ServerTls) -> SocketAddr {
-    let listener = Listener::bind("127.0.0.1:0", tls).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let tell = tower::service_fn(async |request: Request<Incoming>| {
+    answering(tls, |request| {
         let caller = spiffe_tower::peer(request.extensions()).unwrap();
         let said = format!("{} {:?}", caller.id(), caller.certificates()[0]);
-        Ok::<_, Infallible>(Response::new(said))
-    });
-    tokio::spawn(serve(listener, tell, std::future::pending()));
+        Response::new(said)
+    })
+    .await
+}
+
+async fn answering<A>(tls: ServerTls, answer: A) -> SocketAddr
+where
+    A: Fn(Request<Incoming>) -> Response<String> + Clone + Send + Sync + 'static,
+{
+    let listener = Listener::bind("127.0.0.1:0", tls).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = tower::service_fn(move |request| ready(Ok::<_, Infallible>(answer(request))));
+    tokio::spawn(serve(listener, answer, std::future::pending()));
     address
 }
 
@@ -93,6 +106,55 @@ async fn a_server_that_is_another_one_is_left() {
         "{}",
         told(&error)
     );
+}
+
+/// What the documentation of the layers says: reqwest follows redirections where no layer above it
+/// sees them, and takes all headers along but those that it knows to be secret. With `Policy::none()`
+/// the redirection comes back, and who follows it asks the layer again.
+#[tokio::test]
+async fn a_wit_svid_goes_nowhere_else_where_reqwest_follows_no_redirection() {
+    let ca = TestAuthority::new("a.test");
+    let elsewhere = answering(ca.source("/server").server(anyone()), |request| {
+        let names = request.headers().keys().map(|name| name.as_str());
+        Response::new(names.collect::<Vec<_>>().join(" "))
+    });
+    let elsewhere = format!("https://{}/", elsewhere.await);
+    let there = elsewhere.clone();
+    let home = answering(ca.source("/server").server(anyone()), move |_| {
+        let moved = Response::builder().status(StatusCode::TEMPORARY_REDIRECT);
+        let moved = moved.header("location", &there);
+        moved.body(String::new()).unwrap()
+    });
+    let home = format!("https://{}", home.await);
+    let svid = ca.wit_svid("/web");
+    let layer = WitInjectLayer::new(move || Some(svid.clone())).to(home.parse().unwrap());
+    let source = ca.source("/web");
+    let call = async |policy, uri: &str| {
+        let http = client(&source).redirect(policy).build().unwrap();
+        let http = tower::service_fn(move |request: Request<()>| {
+            let uri = request.uri().to_string();
+            let call = http.request(request.method().clone(), uri);
+            call.headers(request.headers().clone()).send()
+        });
+        let mut request = Request::get(uri).body(()).unwrap();
+        // Which reqwest knows to be secret, with or without a layer of ours.
+        let credentials = "Basic dTpw".parse().unwrap();
+        request.headers_mut().insert("authorization", credentials);
+        layer.layer(http).oneshot(request).await
+    };
+
+    let answer = call(Policy::default(), &home).await.unwrap();
+    let carried = answer.text().await.unwrap();
+    let is_carried = |header: &str| carried.split(' ').any(|name| name == header);
+    assert!(is_carried(WitSvid::TOKEN_HEADER), "{carried}");
+    assert!(is_carried(WitSvid::PROOF_HEADER), "{carried}");
+    assert!(!is_carried("authorization"), "{carried}");
+
+    let answer = call(Policy::none(), &home).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(answer.headers()["location"], *elsewhere);
+    let followed = call(Policy::none(), &elsewhere).await;
+    assert!(matches!(followed, Err(InjectError::Elsewhere { .. })));
 }
 
 /// An error with all its causes.

@@ -25,10 +25,13 @@ use crate::target::Target;
 /// own.
 ///
 /// Whoever sees the token can use it until it ends. So it goes over `https`, or to this machine; over
-/// plain text only where [`over_plain_text`](Self::over_plain_text) says so. Redirections are not
-/// followed here. What follows them should stand further in and drop the header where the host
-/// changes, as that of `tower-http` does; name the one place with [`to`](Self::to), and tokens go
-/// nowhere else whatever stands where.
+/// plain text only where [`over_plain_text`](Self::over_plain_text) says so.
+///
+/// Redirections are not followed here. What follows them has to stand above this layer, which then judges
+/// each step: name the one place with [`to`](Self::to), and a step to any other fails. What follows them
+/// below cannot be seen from here, and takes the header along unless it drops it by itself. reqwest, which
+/// does so where it is not told otherwise, drops this one where scheme, host or port change; give it
+/// `redirect::Policy::none()` all the same.
 #[derive(Clone)]
 pub struct JwtInjectLayer {
     what: Arc<What>,

@@ -28,6 +28,12 @@ use crate::wit::{PROOF, TOKEN};
 ///
 /// Both travel over a secure channel only (WIT-SVID section 7.3): `https`, or this machine. Over plain
 /// text only where [`over_plain_text`](Self::over_plain_text) says so.
+///
+/// Redirections are not followed here. What follows them has to stand above this layer, which then judges
+/// each step and makes a proof for it: name the one place with [`to`](Self::to), and a step to any other
+/// fails. What follows them below cannot be seen from here and takes both headers to wherever a server
+/// says: reqwest does so unless it is given `redirect::Policy::none()`, for it drops no header but those
+/// that it knows. Whoever gets them can make that call in our name while the proof is good.
 #[derive(Clone)]
 pub struct WitInjectLayer {
     svid: Arc<dyn Fn() -> Option<WitSvid> + Send + Sync>,
