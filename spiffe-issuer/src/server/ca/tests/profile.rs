@@ -295,3 +295,21 @@ fn an_agents_leaf_names_an_agent() {
         assert!(matches!(refused, CaError::NotAnAgent(_)), "{id}");
     }
 }
+
+#[tokio::test]
+async fn a_unique_id_is_the_last_attribute_of_the_subject_and_follows_from_the_spiffe_id() {
+    let authority = authority(KeyKind::EcP256, CaSubject::default(), HOUR * 24).await;
+    let (key, _) = key(KeyKind::EcP256);
+    for dns_names in [&[][..], &["a.test"]] {
+        let entry = entry("/workload", dns_names);
+        let leaf = Leaf::workload(&entry, key.public_key().clone(), HOUR).with_unique_id();
+        let ours = parsed(&authority.sign(&leaf, now()).unwrap()[0]);
+        let subject = ours.tbs_certificate().subject().to_string();
+        // Such a text names the last attribute first (RFC 4514 section 2.1).
+        let expected = "X500UNIQUEIDENTIFIER=9359ba8b9e0c5308299a562c67062b39,";
+        assert!(
+            subject.starts_with(expected),
+            "{subject} does not begin with {expected}"
+        );
+    }
+}
