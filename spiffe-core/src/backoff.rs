@@ -13,10 +13,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A backoff whose first wait is at most `min`, and none is longer than `max`. Equal seeds give
-    /// equal waits.
+    /// A backoff whose first wait is at most `min`, and none is longer than `max`, nor than a day: no
+    /// clock overflows with that. Equal seeds give equal waits.
     #[must_use]
     pub fn new(min: Duration, max: Duration, seed: u64) -> Self {
+        let max = max.min(DAY);
         let min = min.min(max);
         Self {
             min,
@@ -43,8 +44,12 @@ impl Backoff {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     const MIN: Duration = Duration::from_millis(500);
@@ -88,7 +93,12 @@ mod tests {
             (MAX, MIN),
         ] {
             let mut backoff = Backoff::new(min, max, 7);
-            assert!((0..80).all(|_| backoff.next() <= max));
+            for _ in 0..80 {
+                let wait = backoff.next();
+                assert!(wait <= max && wait <= DAY, "{wait:?}");
+                // What whoever waits until then asks of a clock.
+                assert!(SystemTime::now().checked_add(wait).is_some());
+            }
         }
     }
 }

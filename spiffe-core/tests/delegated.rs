@@ -233,6 +233,29 @@ async fn a_workload_without_identity_or_a_delegate_without_leave_has_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_that_says_one_half_and_not_the_other_is_asked_again() {
+    for half in [
+        |api: &FakeWorkloadApi, _: &TestAuthority| api.publish_x509_bundles(Default::default()),
+        |api: &FakeWorkloadApi, ca: &TestAuthority| {
+            api.publish_message(message(&ca.snapshot("/web")));
+        },
+    ] {
+        let World {
+            authority,
+            api,
+            client,
+        } = world();
+        half(&api, &authority);
+        let source = client.x509_source(web()).connect_lazy().unwrap();
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let why = source.health().last_error.unwrap();
+        assert_eq!(why.to_string(), "memory has not answered within 30s");
+        api.give(&authority, "/web");
+        source.ready().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_renewal_leaves_the_valid_svid_in_place() {
     let World {
         authority,

@@ -53,6 +53,7 @@ pub(crate) async fn follow<F: Feed>(
         client,
         clock: settings.clock,
         stream: None,
+        heard: false,
         latest: F::State::default(),
         tell,
     };
@@ -67,6 +68,8 @@ struct Driver<F: Feed, T> {
     client: WorkloadApiClient,
     clock: Arc<dyn Clock>,
     stream: Option<F::Stream>,
+    /// Whether the stream has said anything yet.
+    heard: bool,
     latest: F::State,
     tell: T,
 }
@@ -97,11 +100,19 @@ impl<F: Feed, T: FnMut(News<F::State>) + Send> Driver<F, T> {
     async fn wait(&mut self, state: State) -> Result<Heard<F::State>, WorkloadApiError> {
         match (state, &mut self.stream) {
             (State::Live, Some(stream)) => {
-                let Decoded { value, flaws } = F::next(stream).await?;
+                let next = F::next(stream);
+                let message = match self.heard {
+                    // Silence is normal then: nothing changes.
+                    true => next.await,
+                    // The first message is the answer to what was asked.
+                    false => self.client.prompt(next).await,
+                };
+                self.heard = true;
+                let Decoded { value, flaws } = message?;
                 Ok((Event::Update(value), flaws.into_iter().next()))
             }
             (State::Connecting, _) => {
-                self.stream = None;
+                (self.stream, self.heard) = (None, false);
                 self.stream = Some(self.feed.open(&self.client, &self.latest).await?);
                 Ok((Event::Opened, None))
             }

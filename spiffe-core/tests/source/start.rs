@@ -74,6 +74,51 @@ async fn the_waits_can_be_set() {
     drop(source);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_begins_with_silence_is_left_and_one_that_falls_silent_is_not() {
+    let world = World::new();
+    let source = X509Source::builder()
+        .endpoint(world.api.endpoint())
+        .clock(Arc::new(world.clock))
+        .connect_lazy()
+        .unwrap();
+    sleep(Duration::from_secs(31)).await;
+    let why = source.health().last_error.unwrap();
+    assert_eq!(why.to_string(), "memory has not answered within 30s");
+    sleep(Duration::from_secs(600)).await;
+    let calls = world.api.calls();
+    assert!((5..=21).contains(&calls), "{calls}");
+
+    world.api.publish(&world.authority.snapshot("/web"));
+    source.ready().await.unwrap();
+    let calls = world.api.calls();
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(
+        world.api.calls(),
+        calls,
+        "nothing changes, so nothing is said"
+    );
+    assert!(source.health().last_error.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_without_end_are_no_reason_to_panic() {
+    let (world, first) = World::connected().await;
+    drop(first);
+    let source = X509Source::builder()
+        .endpoint(world.api.endpoint())
+        .clock(Arc::new(world.clock))
+        .backoff(Duration::MAX, Duration::MAX)
+        .connect()
+        .await
+        .unwrap();
+    let calls = world.api.calls();
+    world.api.end_streams();
+    sleep(Duration::from_secs(24 * 60 * 60 + 1)).await;
+    assert!(world.api.calls() > calls, "it waits a day at the most");
+    assert!(!source.health().stopped);
+}
+
 // conformance: WA-13-
 #[tokio::test(start_paused = true)]
 async fn an_identity_that_peers_would_not_believe_is_none() {

@@ -186,7 +186,7 @@ async fn what_cannot_get_better_is_not_tried_again() {
         assert_eq!(
             with_causes(&why),
             format!(
-                "memory serves no identities: check that an agent listens there: the Workload API \
+                "memory serves no identities: check that an agent listens there: the agent \
                  answered {code:?}: as the test wants it"
             )
         );
