@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -17,9 +18,9 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
 
-/// The seconds of each warning that clocks differ.
+/// The seconds of each warning that clocks differ, and how many warnings there were at all.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u64>>>);
+struct Told(Arc<Mutex<Vec<u64>>>, Arc<AtomicUsize>);
 
 struct Seconds<'a>(&'a Told);
 
@@ -36,12 +37,17 @@ impl Visit for Seconds<'_> {
 impl<S: Subscriber> Layer<S> for Told {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if *event.metadata().level() == Level::WARN {
+            self.1.fetch_add(1, Ordering::Relaxed);
             event.record(&mut Seconds(self));
         }
     }
 }
 
 impl Told {
+    fn warnings(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
+    }
+
     fn take(&self) -> Vec<u64> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
@@ -50,7 +56,7 @@ impl Told {
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-// One test, for there is one line a minute in the whole process.
+// One test, for there is one line a minute for our own and one for peers in the whole process.
 #[tokio::test(start_paused = true)]
 async fn skew_of_five_minutes_is_told() {
     let told = Told::default();
@@ -98,7 +104,13 @@ async fn skew_of_five_minutes_is_told() {
         assert_near(&told.take(), expected, name);
     }
 
-    // That of a peer.
+    // That of a peer, and of strangers who say that they are one.
+    let usurper = TestAuthority::at("a.test", start);
+    let stranger = TestAuthority::at("b.test", start);
+    let ahead_at = |ca: &TestAuthority, now| {
+        let from = now + 5 * MINUTE;
+        ca.draft("/web").valid(from, start + 24 * HOUR).svid()
+    };
     for (name, now, svid, expected) in [
         ("sound", start + 3 * HOUR, sound(), &[][..]),
         (
@@ -119,6 +131,24 @@ async fn skew_of_five_minutes_is_told() {
             valid(start - HOUR, start),
             &[],
         ),
+        (
+            "a foreign key",
+            start + 6 * HOUR,
+            ahead_at(&usurper, start + 6 * HOUR),
+            &[],
+        ),
+        (
+            "a foreign trust domain",
+            start + 6 * HOUR,
+            ahead_at(&stranger, start + 6 * HOUR),
+            &[],
+        ),
+        (
+            "one of ours in the same minute",
+            start + 6 * HOUR,
+            ahead_at(&ca, start + 6 * HOUR),
+            &[300],
+        ),
     ] {
         let clock = Arc::new(TestClock::at(now));
         let server = SnapshotCell::new(snapshot(&ca, sound()));
@@ -128,6 +158,27 @@ async fn skew_of_five_minutes_is_told() {
         let (near, far) = duplex(64 * 1024);
         let _ = tokio::join!(acceptor.accept(near), impostor.connect(far));
         assert_near(&told.take(), expected, name);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_cannot_fill_the_log_where_our_svid_has_expired() {
+    let told = Told::default();
+    let _here = tracing::subscriber::set_default(Registry::default().with(told.clone()));
+    let start = SystemClock.now();
+    let ca = TestAuthority::at("a.test", start);
+    let ended = ca.draft("/web").valid(start - HOUR, start - MINUTE).svid();
+    for (minutes, expected) in [(60, 1), (61, 2)] {
+        let clock = Arc::new(TestClock::at(start + minutes * MINUTE));
+        let server = Arc::new(SnapshotCell::new(snapshot(&ca, ended.clone())));
+        let acceptor = server.server(anyone()).clock(clock).acceptor();
+        for _ in 0..20 {
+            let (near, far) = duplex(64 * 1024);
+            let anonymous = Impostor::anonymous();
+            let (accepted, _) = tokio::join!(acceptor.accept(near), anonymous.connect(far));
+            assert!(accepted.is_err());
+        }
+        assert_eq!(told.warnings(), expected, "after {minutes} minutes");
     }
 }
 

@@ -14,8 +14,10 @@ pub(crate) use off::*;
 #[cfg(feature = "metrics")]
 pub(crate) use on::*;
 
-#[cfg(any(feature = "tls", feature = "workload-api"))]
-pub(crate) use skew::clock_skew;
+#[cfg(feature = "workload-api")]
+pub(crate) use skew::own_clock_skew;
+#[cfg(feature = "tls")]
+pub(crate) use skew::{Lately, peer_clock_skew};
 
 #[cfg(feature = "tls")]
 use std::time::Duration;

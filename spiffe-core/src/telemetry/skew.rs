@@ -7,13 +7,41 @@ use tracing::warn;
 
 use crate::x509::Certificate;
 
-/// Says so where a certificate is a few minutes away from being valid: then clocks differ, or whoever
-/// shows it does not renew it. No more often than once a minute.
-pub(crate) fn clock_skew(certificate: &Certificate, now: SystemTime) {
+/// Says so where a certificate of our own is a few minutes away from being valid: then clocks differ, or
+/// whoever shows it does not renew it. No more often than once a minute.
+#[cfg(feature = "workload-api")]
+pub(crate) fn own_clock_skew(certificate: &Certificate, now: SystemTime) {
+    static TOLD: Lately = Lately::never();
+    clock_skew(certificate, now, &TOLD, |_| true);
+}
+
+/// The same for that of a peer, where it is `proven` but for the time. What strangers show says nothing of
+/// clocks, and is not to take the line of those who can be believed.
+#[cfg(feature = "tls")]
+pub(crate) fn peer_clock_skew(
+    certificate: &Certificate,
+    now: SystemTime,
+    proven: impl FnOnce(SystemTime) -> bool,
+) {
+    static TOLD: Lately = Lately::never();
+    clock_skew(certificate, now, &TOLD, proven);
+}
+
+fn clock_skew(
+    certificate: &Certificate,
+    now: SystemTime,
+    told: &Lately,
+    proven: impl FnOnce(SystemTime) -> bool,
+) {
     let Some(skew) = Skew::of(certificate, now) else {
         return;
     };
-    if !LATELY.may_tell(now) {
+    let valid = match skew {
+        Skew::Ahead(_) => certificate.not_before(),
+        Skew::Behind(_) => certificate.not_after(),
+    };
+    // The proof costs something, so it is the last that is asked for.
+    if !told.is_due(now) || !proven(valid) || !told.may_tell(now) {
         return;
     }
     let spiffe_id = certificate.spiffe_id().ok();
@@ -54,24 +82,35 @@ impl Skew {
 }
 
 /// When it was last told, in seconds since 1970; by whatever clock there is.
-struct Lately(AtomicU64);
+pub(crate) struct Lately(AtomicU64);
 
 impl Lately {
-    fn may_tell(&self, now: SystemTime) -> bool {
+    pub(crate) const fn never() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    fn is_due(&self, now: SystemTime) -> bool {
+        self.due(now).is_some()
+    }
+
+    /// Tells whether it is to be told now, and then not again for a minute.
+    pub(crate) fn may_tell(&self, now: SystemTime) -> bool {
+        // Of several at once one tells.
+        self.due(now).is_some_and(|(last, now)| {
+            self.0
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        })
+    }
+
+    fn due(&self, now: SystemTime) -> Option<(u64, u64)> {
         let now = now
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         let last = self.0.load(Ordering::Relaxed);
-        let due = now.abs_diff(last) >= EVERY.as_secs();
-        // Of several at once one tells.
-        due && self
-            .0
-            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+        (now.abs_diff(last) >= EVERY.as_secs()).then_some((last, now))
     }
 }
-
-static LATELY: Lately = Lately(AtomicU64::new(0));
 
 /// Certificates that are further away from being valid are none that a clock explains.
 const FEW_MINUTES: Duration = Duration::from_secs(10 * 60);
@@ -84,7 +123,7 @@ mod tests {
 
     #[test]
     fn it_is_told_once_a_minute_whichever_way_the_clock_goes() {
-        let lately = Lately(AtomicU64::new(0));
+        let lately = Lately::never();
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         for (seconds, told) in [
             (1000, true),

@@ -14,6 +14,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use crate::clock::Clock;
 use crate::snapshot::IdentitySnapshot;
 use crate::source::IdentitySource;
+use crate::telemetry::Lately;
 use crate::with_causes;
 use crate::x509::X509Svid;
 
@@ -48,8 +49,12 @@ impl Presenter {
     fn present(&self) -> Option<Arc<CertifiedKey>> {
         let snapshot = self.source.snapshot();
         let svid = snapshot.svid()?;
-        if svid.not_after() <= self.clock.now() {
-            tracing::warn!(spiffe_id = %svid.id(), "own SVID has expired and is not presented");
+        let now = self.clock.now();
+        if svid.not_after() <= now {
+            // Whoever comes can have it said, so it is not said each time.
+            if EXPIRY_TOLD.may_tell(now) {
+                tracing::warn!(spiffe_id = %svid.id(), "own SVID has expired and is not presented");
+            }
             return None;
         }
         if let Some(made) = &*self.made.load()
@@ -104,3 +109,6 @@ impl fmt::Debug for Presenter {
         f.debug_struct("Presenter").finish_non_exhaustive()
     }
 }
+
+/// One for all, for there may be a presenter for each connection.
+static EXPIRY_TOLD: Lately = Lately::never();

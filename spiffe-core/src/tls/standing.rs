@@ -74,11 +74,12 @@ impl Court {
         // One snapshot for the whole verdict: a rotation meanwhile is the next one's matter.
         let snapshot = self.source.snapshot();
         let (algorithms, bundles) = (self.algorithms.all, snapshot.bundles());
-        let peer = x509_peer_with(algorithms, chain, bundles, role, now).inspect_err(|why| {
+        let at = |moment| x509_peer_with(algorithms, chain, bundles, role, moment);
+        let peer = at(now).inspect_err(|why| {
             if matches!(why, VerifyError::Expired | VerifyError::NotYetValid)
                 && let Some(Ok(leaf)) = chain.first().map(|leaf| Certificate::from_der(leaf))
             {
-                telemetry::clock_skew(&leaf, now);
+                telemetry::peer_clock_skew(&leaf, now, |valid| at(valid).is_ok());
             }
         });
         let peer = peer?.judged_at(generation);

@@ -150,7 +150,7 @@ fn svid(
                 source,
             }
         })?;
-    telemetry::clock_skew(svid.leaf(), now);
+    telemetry::own_clock_skew(svid.leaf(), now);
     if *svid.id() != said {
         let found = svid.id().clone();
         return Err(Flaw::ForeignSvid { said, found });
