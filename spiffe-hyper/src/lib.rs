@@ -99,6 +99,15 @@
 //! requests give it `redirect::Policy::none()`: the layer sees no redirection that is followed below it,
 //! and reqwest takes the headers of a WIT-SVID to whatever host a server names.
 //!
+//! ```no_run
+//! # fn example() -> reqwest::Result<()> {
+//! let http = reqwest::Client::builder()
+//!     .redirect(reqwest::redirect::Policy::none())     // follow above the layer, or not at all
+//!     .build()?;
+//! # let _ = http;
+//! # Ok(()) }
+//! ```
+//!
 //! # With axum
 //!
 //! An axum `Router` is a service that [`serve`] takes, and that is the way that parts from peers in
