@@ -51,7 +51,9 @@ async fn serve(
 
     // The runtime ends it when the measurement is over.
     if authorized {
-        let layer = AuthorizeLayer::new(members()).rpc("/grpc.health.v1.Health/Watch", members());
+        let layer = AuthorizeLayer::new(members())
+            .rpc("/grpc.health.v1.Health/Watch", members())
+            .unwrap();
         let router = Server::builder().layer(layer).add_service(health);
         runtime.spawn(router.serve_with_incoming(incoming));
     } else {

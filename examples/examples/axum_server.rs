@@ -25,7 +25,7 @@ async fn main() -> Result<(), Failed> {
     let app = Router::new()
         .route("/hello", get(hello))
         .route("/secret", get(async || "you should not see this"))
-        .layer(AuthorizeLayer::new(member_of(home.clone())).rpc("/secret", exactly(operator)));
+        .layer(AuthorizeLayer::new(member_of(home.clone())).rpc("/secret", exactly(operator))?);
     let listener = Listener::bind("127.0.0.1:0", source.server(member_of(home.clone()))).await?;
     let address = listener.local_addr().ok_or("no address")?;
 

@@ -131,7 +131,7 @@
 //! let app = Router::new()
 //!     .route("/hello", get(hello))
 //!     .layer(AuthorizeLayer::new(member_of("prod.example".parse()?))
-//!         .rpc("/admin/*", exactly("spiffe://prod.example/ops".parse()?)));
+//!         .rpc("/admin/*", exactly("spiffe://prod.example/ops".parse()?))?);
 //! let tls = source.server(member_of("prod.example".parse()?));
 //! let listener = Listener::bind("0.0.0.0:8443", tls).await?;       // was TcpListener
 //! axum::serve(listener, spiffe_hyper::with_connections(app)).await?;

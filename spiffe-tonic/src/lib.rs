@@ -16,7 +16,7 @@
 //! let source = X509Source::connect().await?;                       // SPIFFE_ENDPOINT_SOCKET
 //! Server::builder()
 //!     .layer(AuthorizeLayer::new(member_of("prod.example".parse()?))
-//!         .rpc("/bank.v1.Ledger/Close", exactly("spiffe://prod.example/ops".parse()?)))
+//!         .rpc("/bank.v1.Ledger/Close", exactly("spiffe://prod.example/ops".parse()?))?)
 //!     .add_service(LedgerServer::new(ledger))
 //!     .serve_mtls(addr, source.server(member_of("prod.example".parse()?)))   // was .serve(addr)
 //!     .await?;

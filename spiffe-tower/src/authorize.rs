@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::guard::{Guard, Guarded, GuardedCall};
 use crate::principal::Whom;
 use crate::refusal::Refusal;
+use crate::rule::{RpcPathError, Rule};
 
 /// A policy: who may call, and who may call what in particular.
 ///
@@ -46,20 +47,21 @@ impl AuthorizeLayer {
 
     /// Lets call `path` whom `allow` lets pass, and nobody else.
     ///
-    /// The path is that of one method, `/pkg.Service/Method`, or ends in `*` and stands for all
-    /// that begin like it: `/pkg.Service/*`.
-    #[must_use]
-    pub fn rpc(mut self, path: &str, allow: impl Authorizer) -> Self {
-        let path = match path.starts_with('/') {
-            true => path.to_owned(),
-            false => format!("/{path}"),
-        };
+    /// The path is that of one method, `/pkg.Service/Method`, or ends in `/*`, which `/**` means too, and
+    /// stands for all beneath it at any depth: `/pkg.Service/*`. The path itself is not beneath itself:
+    /// `/admin/*` is not about `/admin`.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcPathError`], where this would be about no request, or about more than it seems: a `*` in the
+    /// middle or after anything but a slash, a slash at the end, an empty path, a query.
+    pub fn rpc(mut self, path: &str, allow: impl Authorizer) -> Result<Self, RpcPathError> {
         let policy = Arc::make_mut(&mut self.policy);
-        match path.strip_suffix('*') {
-            Some(beginning) => policy.beneath.insert(beginning.into(), Arc::new(allow)),
-            None => policy.exact.insert(path, Arc::new(allow)),
+        match path.parse()? {
+            Rule::Beneath(path) => policy.beneath.insert(path, Arc::new(allow)),
+            Rule::Exact(path) => policy.exact.insert(path, Arc::new(allow)),
         };
-        self
+        Ok(self)
     }
 
     /// The same policy, about the peer of the connection whatever token a request carries. Who wants
@@ -129,7 +131,7 @@ where
 struct Policy {
     default: Arc<dyn Authorizer>,
     exact: BTreeMap<String, Arc<dyn Authorizer>>,
-    /// By how the path begins.
+    /// By how the path begins, the last slash included.
     beneath: BTreeMap<String, Arc<dyn Authorizer>>,
     whom: Whom,
 }

@@ -32,8 +32,9 @@
 //!
 //! let everyone_here = member_of(TrustDomain::from_static("prod.example"));
 //! let ops = exactly(SpiffeId::from_static("spiffe://prod.example/ops"));
-//! let policy = AuthorizeLayer::new(everyone_here).rpc("/bank.v1.Ledger/Close", ops);
+//! let policy = AuthorizeLayer::new(everyone_here).rpc("/bank.v1.Ledger/Close", ops)?;
 //! # let _: AuthorizeLayer = policy;
+//! # Ok::<_, spiffe_tower::RpcPathError>(())
 //! ```
 //!
 //! Give it to `tonic::transport::Server::layer`, `tower::ServiceBuilder::layer` or the like.
@@ -69,15 +70,16 @@
 //! use spiffe_core::{JwtSource, SpiffeId, TrustDomain};
 //! use spiffe_tower::{AuthorizeLayer, JwtBearerLayer};
 //! # use tower::ServiceBuilder;
-//! # fn example(source: JwtSource, ledger: impl Clone) {
+//! # fn example(source: JwtSource, ledger: impl Clone) -> Result<(), spiffe_tower::RpcPathError> {
 //!
 //! let everyone_here = member_of(TrustDomain::from_static("prod.example"));
 //! let ops = exactly(SpiffeId::from_static("spiffe://prod.example/ops"));
 //! let service = ServiceBuilder::new()
 //!     .layer(JwtBearerLayer::new(source, ["ledger"]))           // who is it?
-//!     .layer(AuthorizeLayer::new(everyone_here).rpc("/close", ops))   // may they?
+//!     .layer(AuthorizeLayer::new(everyone_here).rpc("/close", ops)?)   // may they?
 //!     .service(ledger);
 //! # drop(service);
+//! # Ok(())
 //! # } }
 //! ```
 //!
@@ -152,6 +154,7 @@ mod principal;
 mod readme;
 mod refusal;
 mod request;
+mod rule;
 #[cfg(any(feature = "incubating-wit", feature = "jwt-client"))]
 mod target;
 #[cfg(feature = "incubating-wit")]
@@ -172,6 +175,7 @@ pub use origin::{Origin, OriginError};
 pub use peer::{Connection, peer};
 pub use principal::{Principal, spiffe_id};
 pub use request::{AuthorizeRequest, AuthorizeRequestLayer, AuthorizedRequests};
+pub use rule::RpcPathError;
 #[cfg(feature = "incubating-wit")]
 pub use wit::{WitVerify, WitVerifyLayer};
 #[cfg(feature = "incubating-wit")]

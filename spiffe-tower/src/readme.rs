@@ -6,7 +6,7 @@
 //! use spiffe_tower::AuthorizeLayer;
 //!
 //! let policy = AuthorizeLayer::new(member_of("prod.example".parse()?))
-//!     .rpc("/bank.v1.Ledger/Close", exactly("spiffe://prod.example/ops".parse()?));
+//!     .rpc("/bank.v1.Ledger/Close", exactly("spiffe://prod.example/ops".parse()?))?;
 //! # drop(policy);
 //! # Ok(()) }
 //! ```

@@ -24,21 +24,25 @@ type Body = Empty<&'static [u8]>;
 async fn the_most_particular_rule_decides_alone() {
     let policy = AuthorizeLayer::new(member_of("a.test".parse().unwrap()))
         .rpc("/pkg.Svc/*", exactly(id("/ops")))
-        .rpc("/pkg.Svc/Read*", exactly(id("/reader")))
-        .rpc("/pkg.Svc/Reads", exactly(id("/web")))
-        .rpc("pkg.Other/Call", nobody());
+        .and_then(|policy| policy.rpc("/pkg.Svc/read/**", exactly(id("/reader"))))
+        .and_then(|policy| policy.rpc("/pkg.Svc/read/all", exactly(id("/web"))))
+        .and_then(|policy| policy.rpc("pkg.Other/Call", nobody()))
+        .unwrap();
     for (caller, path, allowed) in [
         ("/web", "/", true),
         ("/web", "/pkg.Svc", true),
         ("/web", "/pkg.Svc/", false),
         ("/web", "/pkg.Svc/Close", false),
         ("/ops", "/pkg.Svc/Close", true),
-        ("/ops", "/pkg.Svc/ReadOne", false),
-        ("/reader", "/pkg.Svc/ReadOne", true),
-        ("/reader", "/pkg.Svc/Reads", false),
-        ("/web", "/pkg.Svc/Reads", true),
-        ("/web", "/pkg.Svc/Reads?all", true),
-        ("/web", "/pkg.Svc/reads", false),
+        ("/web", "/pkg.Svcs/Close", true),
+        ("/ops", "/pkg.Svc/read/one/more", false),
+        ("/reader", "/pkg.Svc/read/one/more", true),
+        ("/reader", "/pkg.Svc/read", false),
+        ("/reader", "/pkg.Svc/reads", false),
+        ("/reader", "/pkg.Svc/read/all", false),
+        ("/web", "/pkg.Svc/read/all", true),
+        ("/web", "/pkg.Svc/read/all?really", true),
+        ("/web", "/pkg.Svc/read/All", false),
         ("/web", "/pkg.Other/Call", false),
         ("/web", "/pkg.Other/Calls", true),
     ] {

@@ -26,6 +26,7 @@ async fn refused_and_ended_calls_are_counted_by_reason() {
     let _here = metrics::set_default_local_recorder(&recorder);
     let service = AuthorizeLayer::new(anyone())
         .rpc("/ops", exactly(spiffe_id!("spiffe://a.test/ops")))
+        .unwrap()
         .layer(service_fn(async |request: Request<Nothing>| {
             if request.uri().path() == "/never" {
                 pending::<()>().await;

@@ -144,7 +144,9 @@ async fn ours(
     let address = incoming.local_addr().unwrap();
     let (_, health) = tonic_health::server::health_reporter();
     if authorized {
-        let layer = AuthorizeLayer::new(members()).rpc("/grpc.health.v1.Health/Watch", members());
+        let layer = AuthorizeLayer::new(members())
+            .rpc("/grpc.health.v1.Health/Watch", members())
+            .unwrap();
         let router = Server::builder().layer(layer).add_service(health);
         runtime.spawn(router.serve_with_incoming(incoming));
     } else {

@@ -74,6 +74,7 @@ fn layers(peer: &Peer) {
     let mut bare = Answer;
     let mut layered = AuthorizeLayer::new(member_of(TRUST_DOMAIN))
         .rpc("/bank.v1.Ledger/Close", exactly(peer.id().clone()))
+        .unwrap()
         .layer(Answer);
     compare(
         "A request through AuthorizeLayer, made and answered (must: 150 ns more)",

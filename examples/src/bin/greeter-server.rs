@@ -46,7 +46,7 @@ async fn main() -> Result<(), Failed> {
     let serving = Server::builder()
         .layer(
             AuthorizeLayer::new(exactly(CLIENT))
-                .rpc("/greeter.v1.Greeter/Reset", exactly(OPERATOR)),
+                .rpc("/greeter.v1.Greeter/Reset", exactly(OPERATOR))?,
         )
         .add_service(GreeterServer::new(Greetings::default()))
         .serve_mtls(address, source.server(member_of(CLIENT.trust_domain())));

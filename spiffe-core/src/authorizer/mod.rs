@@ -110,7 +110,8 @@ impl Authorizer for Box<dyn Authorizer> {
     }
 }
 
-impl Authorizer for Arc<dyn Authorizer> {
+/// One authorizer at more places than one: `Arc::new(member_of(..))`, cloned.
+impl<A: Authorizer + ?Sized> Authorizer for Arc<A> {
     fn authorize(&self, peer: &Peer) -> Result<(), Denied> {
         (**self).authorize(peer)
     }

@@ -188,6 +188,20 @@ fn an_id_alone_is_judged_by_what_needs_no_more_and_nothing_is_made_of_the_rest()
     }
 }
 
+#[test]
+fn one_authorizer_serves_at_several_places() {
+    let web = Arc::new(exactly(WEB));
+    let of_any_kind: Arc<dyn Authorizer> = Arc::new(exactly(OPS));
+    let peer = peer();
+    assert_eq!(boxed(Arc::clone(&web)).authorize(&peer), Ok(()));
+    assert_eq!(
+        boxed(web.clone().or(of_any_kind.clone())).authorize_id(&OPS),
+        Some(Ok(()))
+    );
+    assert!(boxed(of_any_kind).authorize(&peer).is_err());
+    assert_eq!(web.expected(), Expected::Id(WEB));
+}
+
 fn boxed(authorizer: impl Authorizer) -> Box<dyn Authorizer> {
     Box::new(authorizer)
 }

@@ -43,8 +43,9 @@ impl Running {
         let addr = incoming.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let go_on = Arc::<Notify>::default();
-        let policy =
-            AuthorizeLayer::new(anyone()).rpc("/grpc.health.v1.Health/Watch", exactly(id("/ops")));
+        let policy = AuthorizeLayer::new(anyone())
+            .rpc("/grpc.health.v1.Health/Watch", exactly(id("/ops")))
+            .unwrap();
         let served = Server::builder()
             .layer(policy)
             .add_service(HealthServer::new(Greeter {
