@@ -18,6 +18,7 @@ use spiffe_core::testing::TestAuthority;
 use spiffe_core::tls::PeerStream;
 use spiffe_core::{
     BundleSet, IdentitySnapshot, SourceExt, SpiffeId, TrustBundle, TrustDomain, spiffe_id,
+    with_causes,
 };
 use spiffe_examples::Failed;
 use spiffe_hyper::federation::{
@@ -98,7 +99,8 @@ async fn two_worlds() -> Outcome<()> {
 
     println!("the bank ends the relationship");
     ledger.end(&SHOP).await?;
-    println!("  the open connection: {}", open.proof_ended().await);
+    let ended = open.proof_ended().await;
+    println!("  the open connection: {}", with_causes(&ended));
     // Whoever is turned away comes out of no listener.
     let address = listener.local_addr();
     tokio::select! {
@@ -141,7 +143,7 @@ async fn knock(client: &Connector, address: Option<SocketAddr>) -> Outcome<Strin
     // A client hears of it when it reads.
     match stream.read(&mut [0; 1]).await {
         Ok(_) => Err("nobody turned us away".into()),
-        Err(error) => Ok(error.to_string()),
+        Err(error) => Ok(with_causes(&error).to_string()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! How the author of a gRPC service tests it; docs/testing.md shows this.
 #![expect(clippy::disallowed_methods, reason = "a task ends with its test")]
 
+use std::future::pending;
+
 use spiffe_core::authorizer::{exactly, member_of};
 use spiffe_core::testing::{FakeWorkloadApi, TestAuthority};
 use spiffe_core::{IdentitySource, SourceExt, X509Source};
@@ -9,7 +11,7 @@ use spiffe_examples::proto::greeter::greeter_server::{Greeter, GreeterServer};
 use spiffe_examples::proto::greeter::{
     ResetRequest, ResetResponse, SayHelloRequest, SayHelloResponse,
 };
-use spiffe_tonic::RequestExt;
+use spiffe_tonic::{RequestExt, RouterExt};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -48,7 +50,7 @@ async fn a_caller_is_known_also_after_the_server_got_a_new_identity() {
         .unwrap();
     let uri = format!("https://{}", incoming.local_addr().unwrap());
     let server = Server::builder().add_service(GreeterServer::new(Greetings));
-    tokio::spawn(server.serve_with_incoming(incoming));
+    tokio::spawn(server.serve_mtls_with_incoming(incoming, pending()));
 
     let greeter = exactly("spiffe://prod.example/greeter".parse().unwrap());
     let tls = prod.source("/web").client(greeter);
