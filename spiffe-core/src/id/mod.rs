@@ -79,7 +79,7 @@ impl SpiffeId {
                 text: Text::Static(text),
                 domain_len,
             },
-            Err(_) => panic!("not a SPIFFE ID"),
+            Err(why) => panic!("{}", why.literal()),
         }
     }
 

@@ -79,7 +79,10 @@ impl FromStr for IdPattern {
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
         // With its wildcards replaced by letters, byte for byte, a pattern is an ID.
-        let id: SpiffeId = text.replace('*', "x").parse()?;
+        let id: SpiffeId = text.replace('*', "x").parse().map_err(|why| match why {
+            IdError::TrailingSlash => PatternError::TrailingSlash { at: text.len() - 1 },
+            why => PatternError::Id(why),
+        })?;
         let (before, path) = text.split_at(id.path_start());
         if let Some(at) = before.find('*') {
             return Err(PatternError::TrustDomain { at });
@@ -150,6 +153,12 @@ pub enum PatternError {
         /// Where it is.
         at: usize,
     },
+    /// A slash with nothing behind it.
+    #[error("the `/` at byte {at} has nothing behind it: leave it out, or write `/*` or `/**`")]
+    TrailingSlash {
+        /// Where it is.
+        at: usize,
+    },
     /// A wildcard in the trust domain.
     #[error("the `*` at byte {at} is in the trust domain, which has to be written out")]
     TrustDomain {
@@ -199,7 +208,8 @@ mod tests {
             ("", IdError::Empty.into()),
             ("*", IdError::Scheme.into()),
             ("spiffe:///a", IdError::NoTrustDomain.into()),
-            ("spiffe://td/*/", IdError::TrailingSlash.into()),
+            ("spiffe://td/*/", PatternError::TrailingSlash { at: 13 }),
+            ("spiffe://td/", PatternError::TrailingSlash { at: 11 }),
             ("spiffe://td//*", IdError::EmptySegment { at: 12 }.into()),
             ("spiffe://td/*/..", IdError::DotSegment { at: 14 }.into()),
             ("spiffe://td/*?", IdError::PathByte { at: 13 }.into()),

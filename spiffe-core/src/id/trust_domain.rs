@@ -38,7 +38,7 @@ impl TrustDomain {
                 start: 0,
                 len,
             },
-            Err(_) => panic!("not the name of a trust domain"),
+            Err(why) => panic!("{}", why.literal()),
         }
     }
 
