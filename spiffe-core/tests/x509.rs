@@ -183,6 +183,9 @@ fn an_svid_is_written_as_it_is_read_and_pem_is_not_taken_for_der() {
         let again = X509Svid::from_pem(chain_pem.as_bytes(), key_pem.as_bytes()).unwrap();
         assert_eq!(again.chain(), svid.chain());
         assert_eq!(again.key().pkcs8_der(), key);
+        let bundle = TrustBundle::new(svid.id().trust_domain(), svid.chain().to_vec());
+        let again = TrustBundle::from_pem(svid.id().trust_domain(), bundle.to_pem().as_bytes());
+        assert_eq!(again.unwrap(), bundle);
 
         for (chain, key) in [(chain_pem.as_bytes(), &key[..]), (&der, key_pem.as_bytes())] {
             let why = X509Svid::from_der(chain, key).unwrap_err();

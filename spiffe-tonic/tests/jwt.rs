@@ -10,7 +10,7 @@ use spiffe_core::source::JwtSource;
 use spiffe_core::testing::{FakeWorkloadApi, TestAuthority};
 use spiffe_core::{BundleSet, SpiffeId, spiffe_id};
 use spiffe_tonic::RequestExt;
-use spiffe_tower::{AuthorizeLayer, JwtBearerLayer, JwtInjectLayer, Principal};
+use spiffe_tower::{AuthorizeLayer, InjectError, JwtBearerLayer, JwtInjectLayer, Principal};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Server};
@@ -77,6 +77,10 @@ async fn what_the_agent_says_is_not_taken_for_what_the_server_says() {
     assert_eq!(status.code(), Code::Unknown);
     let told = "there is no token to send: no JWT-SVID: the agent answered PermissionDenied";
     assert!(status.message().starts_with(told), "{status}");
+    // As a value, for who wants to tell its causes apart.
+    let source = std::error::Error::source(&status);
+    let why = source.and_then(|why| why.downcast_ref::<InjectError>());
+    assert!(matches!(why, Some(InjectError::NoJwt(_))), "{source:?}");
 }
 
 /// A ledger that knows its callers by tokens, and a workload with two identities.
@@ -102,7 +106,8 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap());
         let policy = AuthorizeLayer::new(member_of("a.test".parse().unwrap()))
-            .rpc("/grpc.health.v1.Health/Watch", exactly(OPS));
+            .rpc("/grpc.health.v1.Health/Watch", exactly(OPS))
+            .unwrap();
         let served = Server::builder()
             .layer(JwtBearerLayer::new(source.clone(), ["ledger"]))
             .layer(policy)

@@ -2,9 +2,10 @@
 
 use std::{fs, path::Path};
 
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "docs/authorizers.md",
+    "docs/delegated-identity.md",
     "docs/federation.md",
     "docs/jwt.md",
     "docs/rotation.md",
@@ -14,8 +15,10 @@ const PAGES: [&str; 10] = [
     "spiffe-tonic/README.md",
     "spiffe-tower/README.md",
 ];
-const DOCUMENTED: [&str; 12] = [
+const DOCUMENTED: [&str; 14] = [
     "spiffe-core/src/authorizer/mod.rs",
+    "spiffe-core/src/broker/mod.rs",
+    "spiffe-core/src/delegated/mod.rs",
     "spiffe-core/src/lib.rs",
     "spiffe-core/src/policy.rs",
     "spiffe-core/src/readme.rs",

@@ -70,6 +70,16 @@ impl TrustBundle {
         Ok(Self::new(trust_domain, Certificate::many_from_pem(text)?))
     }
 
+    /// The certificates of its authorities as PEM blocks, as [`from_pem`](Self::from_pem) reads them. For
+    /// its keys and numbers too there is [`to_document`](Self::to_document).
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        self.x509_authorities
+            .iter()
+            .map(Certificate::to_pem)
+            .collect()
+    }
+
     /// Whose bundle it is.
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use super::IdentitySource;
 use crate::snapshot::IdentitySnapshot;
 
-/// A source whose snapshots its owner publishes.
+/// A source whose snapshots its owner publishes, for identities and bundles that come from elsewhere: an
+/// `Arc` of it is a source as `X509Source` is one.
 pub struct SnapshotCell {
     latest: ArcSwap<IdentitySnapshot>,
     // Tells that the snapshot changed; what it is now stands above, where readers need no lock.

@@ -125,7 +125,10 @@ fn report(found: &Found, out: &mut impl Write) -> io::Result<()> {
         "{cases} cases: {differing} differ, {open} are left open by the standard"
     )?;
     if faults > 0 {
-        write!(out, "; {faults} faults, and what they touch was not judged")?;
+        match faults {
+            1 => write!(out, "; 1 fault, and what it touches was not judged")?,
+            _ => write!(out, "; {faults} faults, and what they touch was not judged")?,
+        }
     }
     writeln!(out)?;
     out.flush()

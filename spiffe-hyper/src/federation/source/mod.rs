@@ -240,6 +240,9 @@ impl FederatedSource {
     /// Waits until there is a bundle of every trust domain that is federated with, fetched or from the
     /// source below, but no longer than `limit`.
     ///
+    /// A first bundle that [`bootstrap`](Relationship::bootstrap) gave counts, and one that was kept in
+    /// the directory: it does not say that any endpoint was reached. [`refresh`](Self::refresh) does.
+    ///
     /// # Errors
     ///
     /// Where one is missing by then, or the source was shut down. It goes on otherwise;
