@@ -48,9 +48,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
+    use crate::clock::{Clock, SystemClock};
 
     const MIN: Duration = Duration::from_millis(500);
     const MAX: Duration = Duration::from_secs(30);
@@ -97,7 +96,7 @@ mod tests {
                 let wait = backoff.next();
                 assert!(wait <= max && wait <= DAY, "{wait:?}");
                 // What whoever waits until then asks of a clock.
-                assert!(SystemTime::now().checked_add(wait).is_some());
+                assert!(SystemClock.now().checked_add(wait).is_some());
             }
         }
     }
