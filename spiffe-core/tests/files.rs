@@ -12,6 +12,8 @@ use spiffe_core::authorizer::anyone;
 use spiffe_core::clock::{Clock, SystemClock};
 use spiffe_core::source::{FileError, FileSource, FileSourceBuilder};
 use spiffe_core::testing::{TestAuthority, TestClock};
+use spiffe_core::verify::{PeerError, VerifyError};
+use spiffe_core::x509::KeyId;
 use spiffe_core::{BundleSet, IdentitySource, SourceExt, TrustBundle, X509Svid, with_causes};
 use tempfile::TempDir;
 use tokio::io::duplex;
@@ -365,4 +367,34 @@ async fn the_watch_of_files_ends_when_told() {
     );
     sleep(LOOK).await;
     assert!(shows(&clone, &svid));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_of_files_is_told_whom_to_distrust_and_new_files_do_not_undo_it() {
+    let (world, source, _) = World::opened();
+    let clock = Arc::new(world.clock);
+    let tainted = world.authority.intermediate().authority();
+    let client = tainted.source("/client").client(anyone());
+    let (connector, server) = (client.clock(clock.clone()), source.server(anyone()));
+    let (connector, acceptor) = (connector.connector(), server.clock(clock).acceptor());
+    let meet = async || {
+        let (near, far) = duplex(64 * 1024);
+        let (ours, theirs) = tokio::join!(acceptor.accept(near), connector.connect(far));
+        (ours, theirs)
+    };
+    let (stream, _theirs) = meet().await;
+    let peer = stream.unwrap().peer().clone();
+
+    let signed = tainted.svid("/any");
+    source.distrust([KeyId::new(signed.leaf().authority_key_id().unwrap()).unwrap()]);
+    let why = peer.ended().await;
+    assert_eq!(why, PeerError::Unverified(VerifyError::Distrusted));
+
+    let renewed = world.authority.svid("/web");
+    write(world.path(), &renewed, &world.authority.bundle());
+    sleep(LOOK).await;
+    assert!(shows(&source, &renewed));
+    assert!(meet().await.0.is_err());
+    source.distrust([]);
+    meet().await.0.unwrap();
 }

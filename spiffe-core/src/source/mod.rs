@@ -36,6 +36,7 @@ mod health;
 #[cfg(feature = "workload-api")]
 mod jwt;
 mod pick;
+mod shown;
 #[cfg(feature = "workload-api")]
 mod upkeep;
 #[cfg(feature = "workload-api")]

@@ -1,14 +1,15 @@
 //! The source that the Workload API keeps up to date.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use super::builder::SourceBuilder;
+use super::shown::Shown;
 use super::upkeep::{Progress, Upkeep};
-use super::{Health, IdentitySource, IdentityView, SnapshotCell, SourceError};
+use super::{Health, IdentitySource, IdentityView, SourceError};
 use crate::snapshot::IdentitySnapshot;
 use crate::telemetry;
 use crate::x509::{KeyId, X509Svid};
@@ -27,32 +28,6 @@ struct Inner {
     shown: Arc<Shown>,
     upkeep: Upkeep,
     passed_over: Arc<AtomicUsize>,
-}
-
-/// What the source shows: the latest of the API, less what is distrusted.
-struct Shown {
-    cell: SnapshotCell,
-    // Held while publishing, so that neither of the two who publish undoes what the other did.
-    distrusted: Mutex<Vec<KeyId>>,
-}
-
-impl Shown {
-    /// Tells whether there is something new.
-    fn publish(&self, snapshot: IdentitySnapshot) -> bool {
-        let distrusted = self.distrusted.lock();
-        let distrusted = distrusted.unwrap_or_else(PoisonError::into_inner);
-        let bundles = snapshot.bundles().distrusting(distrusted.iter().cloned());
-        self.cell.publish_news(snapshot.with_bundles(bundles))
-    }
-
-    fn distrust(&self, authorities: Vec<KeyId>) {
-        let distrusted = self.distrusted.lock();
-        let mut distrusted = distrusted.unwrap_or_else(PoisonError::into_inner);
-        distrusted.clone_from(&authorities);
-        let latest = IdentitySnapshot::clone(&self.cell.snapshot());
-        let bundles = latest.bundles().distrusting(authorities);
-        self.cell.publish_news(latest.with_bundles(bundles));
-    }
 }
 
 /// Settings of an [`X509Source`].
@@ -177,10 +152,7 @@ impl X509SourceBuilder {
     /// Outside a tokio runtime.
     pub fn connect_lazy(self) -> Result<X509Source, SourceError> {
         let client = self.client()?;
-        let shown = Arc::new(Shown {
-            cell: SnapshotCell::new(IdentitySnapshot::default()),
-            distrusted: Mutex::default(),
-        });
+        let shown = Arc::new(Shown::new(IdentitySnapshot::default()));
         let passed_over = Arc::new(AtomicUsize::new(0));
         let (show, counted, pick) = (Arc::clone(&shown), Arc::clone(&passed_over), self.pick);
         let label = self.identities.label();
@@ -193,7 +165,7 @@ impl X509SourceBuilder {
             let ready = snapshot.svid().is_some();
             counted.store(all - snapshot.svids().len(), Ordering::Relaxed);
             if show.publish(snapshot) {
-                telemetry::source_shows(label, &show.cell.snapshot());
+                telemetry::source_shows(label, &show.snapshot());
             }
             ready
         };
@@ -211,22 +183,22 @@ impl X509SourceBuilder {
 
 impl IdentitySource for X509Source {
     fn snapshot(&self) -> Arc<IdentitySnapshot> {
-        self.0.shown.cell.snapshot()
+        self.0.shown.snapshot()
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.shown.cell.subscribe()
+        self.0.shown.cell().subscribe()
     }
 
     fn generation(&self) -> u64 {
-        self.0.shown.cell.generation()
+        self.0.shown.cell().generation()
     }
 }
 
 impl fmt::Debug for X509Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("X509Source")
-            .field("cell", &self.0.shown.cell)
+            .field("cell", self.0.shown.cell())
             .finish_non_exhaustive()
     }
 }

@@ -17,12 +17,14 @@ use tracing::{info, warn};
 pub use self::error::FileError;
 
 use self::read::{Content, Identity, Layout, Trust};
-use super::{IdentitySource, SnapshotCell};
+use super::IdentitySource;
+use super::shown::Shown;
 use crate::TrustDomain;
 use crate::clock::{Clock, SystemClock};
 use crate::snapshot::IdentitySnapshot;
 use crate::telemetry;
 use crate::with_causes;
+use crate::x509::KeyId;
 
 /// An identity and its bundle from files, always the latest: for where a sidecar such as
 /// spiffe-helper has the Workload API, and the program sees a directory.
@@ -37,7 +39,7 @@ use crate::with_causes;
 pub struct FileSource(Arc<Inner>);
 
 struct Inner {
-    cell: Arc<SnapshotCell>,
+    shown: Arc<Shown>,
     trouble: watch::Receiver<Option<FileError>>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -82,6 +84,12 @@ impl FileSource {
     #[must_use]
     pub fn last_error(&self) -> Option<FileError> {
         self.0.trouble.borrow().clone()
+    }
+
+    /// Distrusts the authorities with these keys from now on, and no others, for all clones; see
+    /// [`BundleSet::distrusting`](crate::BundleSet::distrusting). Connections that last are judged again.
+    pub fn distrust(&self, authorities: impl IntoIterator<Item = KeyId>) {
+        self.0.shown.distrust(authorities.into_iter().collect());
     }
 
     /// Ends the watch, for all clones, and waits until it is over. They keep their last snapshot.
@@ -173,14 +181,14 @@ impl FileSourceBuilder {
         if let Some(flaw) = flaw {
             return Err(flaw);
         }
-        let cell = Arc::new(SnapshotCell::new(snapshot));
+        let shown = Arc::new(Shown::new(snapshot));
         telemetry::describe_once();
-        tell_update(&cell, now);
+        tell_update(&shown, now);
         let (teller, trouble) = watch::channel(None);
         let mut tasks = JoinSet::new();
-        tasks.spawn(look(self, Arc::clone(&cell), teller, content));
+        tasks.spawn(look(self, Arc::clone(&shown), teller, content));
         Ok(FileSource(Arc::new(Inner {
-            cell,
+            shown,
             trouble,
             tasks: Mutex::new(tasks),
         })))
@@ -212,7 +220,7 @@ impl FileSourceBuilder {
 /// Looks at the files for good.
 async fn look(
     settings: FileSourceBuilder,
-    cell: Arc<SnapshotCell>,
+    shown: Arc<Shown>,
     teller: watch::Sender<Option<FileError>>,
     mut seen: Content,
 ) {
@@ -228,14 +236,17 @@ async fn look(
             // A flaw may pass with time alone, and what was valid may have ended.
             Ok(content) if content == seen && teller.borrow().is_none() => continue,
             Ok(content) => {
-                let old = cell.snapshot();
+                // Whom to distrust is for peers: our own SVID is shown, whoever signed it.
+                let old = IdentitySnapshot::clone(&shown.snapshot());
+                let trusting = old.bundles().distrusting([]);
+                let old = old.with_bundles(trusting);
                 let (snapshot, flaw) = settings.layout.judge(&content, &old, settings.clock.now());
                 if content != seen {
                     info!(directory = %settings.layout.directory.display(), "files were replaced");
                 }
                 if content != seen || flaw.is_none() {
-                    cell.publish_news(snapshot);
-                    tell_update(&cell, settings.clock.now());
+                    shown.publish(snapshot);
+                    tell_update(&shown, settings.clock.now());
                 }
                 seen = content;
                 flaw
@@ -253,29 +264,29 @@ async fn look(
     }
 }
 
-fn tell_update(cell: &SnapshotCell, now: SystemTime) {
+fn tell_update(shown: &Shown, now: SystemTime) {
     telemetry::source_updated(LABEL, now);
-    telemetry::source_shows(LABEL, &cell.snapshot());
+    telemetry::source_shows(LABEL, &shown.snapshot());
 }
 
 impl IdentitySource for FileSource {
     fn snapshot(&self) -> Arc<IdentitySnapshot> {
-        self.0.cell.snapshot()
+        self.0.shown.snapshot()
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.cell.subscribe()
+        self.0.shown.cell().subscribe()
     }
 
     fn generation(&self) -> u64 {
-        self.0.cell.generation()
+        self.0.shown.cell().generation()
     }
 }
 
 impl fmt::Debug for FileSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileSource")
-            .field("cell", &self.0.cell)
+            .field("cell", self.0.shown.cell())
             .finish_non_exhaustive()
     }
 }
