@@ -12,6 +12,7 @@ use crate::{
     codegen::{self, CodegenError},
     conformance::{self, ConformanceError},
     layers::{self, LayersError},
+    unpacked,
     workspace::{self, Package, WorkspaceError},
 };
 
@@ -298,6 +299,7 @@ fn other_workspaces(root: &Path) -> Result<Outcome, StepError> {
 fn packages(root: &Path) -> Result<Outcome, StepError> {
     let mut arguments = vec!["package".to_owned(), "--allow-dirty".to_owned()];
     for package in published(root)?.filter(is_library) {
+        unpacked::forget(&package.name).map_err(StepError::Forget)?;
         arguments.extend(["--package".to_owned(), package.name]);
     }
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -382,6 +384,8 @@ pub(crate) enum StepError {
     Command { line: String, status: ExitStatus },
     #[error(transparent)]
     Conformance(#[from] ConformanceError),
+    #[error("removing what an earlier run unpacked")]
+    Forget(#[source] io::Error),
     #[error("spiffe-core needs {dependency} although no feature asks for it")]
     Heavy { dependency: &'static str },
     #[error(transparent)]

@@ -11,6 +11,7 @@ mod conformance;
 mod corpus;
 mod files;
 mod layers;
+mod unpacked;
 mod workspace;
 
 use std::{
