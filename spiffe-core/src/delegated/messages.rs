@@ -1,6 +1,6 @@
 //! What the API says, as the Workload API would say it: so there is one place that judges.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio_stream::{Stream, StreamExt, once};
 use tonic::Status;
@@ -13,12 +13,15 @@ use crate::proto::delegated::{
     X509svidWithKey,
 };
 use crate::proto::workload;
+use crate::workload_api::Limits;
 
 /// SVIDs and bundles come in streams of their own; together they are what a workload is told. It begins
-/// when both have, and ends with either.
+/// when both have, and ends with either. Of what is more than `limits` allow, no more is copied than shows
+/// that it is too much.
 pub(super) fn joined(
     svids: impl Stream<Item = Result<SubscribeToX509sviDsResponse, Status>> + Send + 'static,
     bundles: impl Stream<Item = Result<SubscribeToX509BundlesResponse, Status>> + Send + 'static,
+    limits: Limits,
 ) -> impl Stream<Item = Result<workload::X509svidResponse, Status>> + Send + 'static {
     let svids = svids.map(|message| message.map(|svids| Part::Svids(Held(svids))));
     let bundles = bundles.map(|message| message.map(|all| Part::Bundles(all.ca_certificates)));
@@ -27,7 +30,7 @@ pub(super) fn joined(
         .merge(with_end(bundles))
         .map_while(|part| part)
         .filter_map(move |part| match part {
-            Ok(part) => latest.take(part),
+            Ok(part) => latest.take(part, &limits),
             Err(status) => Some(Err(status)),
         })
 }
@@ -63,7 +66,11 @@ struct Latest {
 
 impl Latest {
     /// What is known with this part, once the other is there as well.
-    fn take(&mut self, part: Part) -> Option<Result<workload::X509svidResponse, Status>> {
+    fn take(
+        &mut self,
+        part: Part,
+        limits: &Limits,
+    ) -> Option<Result<workload::X509svidResponse, Status>> {
         match part {
             Part::Bundles(bundles) => self.bundles = Some(bundles),
             Part::Svids(svids) => self.svids = Some(svids),
@@ -76,24 +83,33 @@ impl Latest {
                 "the workload has no identity",
             )));
         }
-        Some(Ok(told(svids, bundles)))
+        Some(Ok(told(svids, bundles, limits)))
     }
 }
 
 fn told(
     svids: &SubscribeToX509sviDsResponse,
     bundles: &HashMap<String, Vec<u8>>,
+    limits: &Limits,
 ) -> workload::X509svidResponse {
-    let federated = svids.federates_with.iter();
+    // By trust domain, for each can be spelled in many ways.
+    let federated: BTreeMap<_, _> = svids
+        .federates_with
+        .iter()
+        .filter_map(|name| bundle_of(name, bundles))
+        .collect();
     workload::X509svidResponse {
         svids: svids
             .x509_svids
             .iter()
+            .take(limits.svids().saturating_add(1))
             .map(|svid| x509(svid, bundles))
             .collect(),
         crl: Vec::new(),
         federated_bundles: federated
-            .filter_map(|name| Some((name.clone(), bundle_of(name, bundles)?)))
+            .into_iter()
+            .take(limits.bundles().saturating_add(1))
+            .map(|(trust_domain, bundle)| (trust_domain.to_string(), bundle.clone()))
             .collect(),
     }
 }
@@ -101,8 +117,9 @@ fn told(
 fn x509(svid: &X509svidWithKey, bundles: &HashMap<String, Vec<u8>>) -> workload::X509svid {
     let said = svid.x509_svid.clone().unwrap_or_default();
     let id = said.id.unwrap_or_default();
+    let bundle = bundle_of(&id.trust_domain, bundles).map(|(_, bundle)| bundle.clone());
     workload::X509svid {
-        bundle: bundle_of(&id.trust_domain, bundles).unwrap_or_default(),
+        bundle: bundle.unwrap_or_default(),
         spiffe_id: text(&id),
         x509_svid: said.cert_chain.concat(),
         x509_svid_key: svid.x509_svid_key.clone(),
@@ -110,13 +127,16 @@ fn x509(svid: &X509svidWithKey, bundles: &HashMap<String, Vec<u8>>) -> workload:
     }
 }
 
-/// The bundle of a trust domain, which is told by its name or by its ID.
-fn bundle_of(name: &str, bundles: &HashMap<String, Vec<u8>>) -> Option<Vec<u8>> {
+/// The trust domain that is told by its name or by its ID, with its bundle.
+fn bundle_of<'a>(
+    name: &str,
+    bundles: &'a HashMap<String, Vec<u8>>,
+) -> Option<(TrustDomain, &'a Vec<u8>)> {
     let trust_domain = TrustDomain::from_id_or_name(name).ok()?;
     let bundle = bundles
         .get(&format!("spiffe://{trust_domain}"))
-        .or_else(|| bundles.get(trust_domain.as_str()));
-    bundle.cloned()
+        .or_else(|| bundles.get(trust_domain.as_str()))?;
+    Some((trust_domain, bundle))
 }
 
 /// The tokens of an answer.
@@ -133,4 +153,52 @@ pub(super) fn tokens(answer: FetchJwtsviDsResponse) -> workload::JwtsvidResponse
 
 fn text(id: &Spiffeid) -> String {
     format!("spiffe://{}{}", id.trust_domain, id.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundles<const N: usize>(of: [&str; N]) -> HashMap<String, Vec<u8>> {
+        of.map(|name| (format!("spiffe://{name}"), vec![0; 1024]))
+            .into()
+    }
+
+    #[test]
+    fn a_bundle_is_not_copied_for_more_svids_than_may_be_there() {
+        let svids = SubscribeToX509sviDsResponse {
+            x509_svids: vec![X509svidWithKey::default(); 100_000],
+            federates_with: Vec::new(),
+        };
+        for (limit, copied) in [(3, 4), (usize::MAX, 100_000)] {
+            let limits = Limits::default().with_svids(limit);
+            let told = told(&svids, &bundles(["a.test"]), &limits);
+            assert_eq!(told.svids.len(), copied, "one too many is refused");
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_copied_once_however_its_trust_domain_is_spelled() {
+        let paths = (0..100_000).map(|n| format!("spiffe://a.test/{n}"));
+        let names = ["a.test", "spiffe://a.test", "SPIFFE://a.test"].map(str::to_owned);
+        let svids = SubscribeToX509sviDsResponse {
+            x509_svids: Vec::new(),
+            federates_with: paths.chain(names).collect(),
+        };
+        let told = told(&svids, &bundles(["a.test", "b.test"]), &Limits::default());
+        assert_eq!(told.federated_bundles.len(), 1);
+        assert!(told.federated_bundles.contains_key("a.test"));
+    }
+
+    #[test]
+    fn no_more_federated_bundles_are_copied_than_may_be_there() {
+        let names = ["a.test", "b.test", "c.test"];
+        let svids = SubscribeToX509sviDsResponse {
+            x509_svids: Vec::new(),
+            federates_with: names.map(str::to_owned).to_vec(),
+        };
+        let limits = Limits::default().with_bundles(1);
+        let told = told(&svids, &bundles(names), &limits);
+        assert_eq!(told.federated_bundles.len(), 2, "one too many is refused");
+    }
 }

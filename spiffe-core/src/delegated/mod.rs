@@ -154,7 +154,8 @@ impl DelegatedIdentityClient {
             .map_err(refused)
         };
         let (svids, bundles) = self.client.prompt(opening).await?;
-        let messages = messages::joined(svids.into_inner(), bundles.into_inner());
+        let limits = *self.client.limits();
+        let messages = messages::joined(svids.into_inner(), bundles.into_inner(), limits);
         Ok(self.client.x509_watch(messages, latest))
     }
 
