@@ -292,3 +292,17 @@ async fn identities_are_told_apart_by_hint_and_the_first_of_a_hint_counts() {
     assert_eq!(shown.len(), 1);
     assert_eq!(*shown[0].id(), WEB);
 }
+
+#[tokio::test]
+async fn a_source_asks_where_its_client_does_and_nowhere_else() {
+    let world = world();
+    world.api.give(&world.authority, "/web");
+    let other = FakeWorkloadApi::in_memory();
+    other.give(&world.authority, "/other");
+    let source = world.client.x509_source(process());
+    let source = source.endpoint(other.endpoint()).connect().await.unwrap();
+    assert_eq!(*source.snapshot().svid().unwrap().id(), WEB);
+    let bundles = world.client.x509_bundle_source(process());
+    bundles.endpoint(other.endpoint()).connect().await.unwrap();
+    assert_eq!(other.calls(), 0);
+}

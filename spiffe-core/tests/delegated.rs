@@ -376,3 +376,19 @@ async fn bundles_have_sources_of_their_own_that_find_an_agent_again() {
     changes.1.changed().await.unwrap();
     assert_eq!(x509.bundles().get(own), Some(&next.x509_bundle()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_asks_where_its_client_does_and_nowhere_else() {
+    let World {
+        authority,
+        api,
+        client,
+    } = world();
+    api.give(&authority, "/web");
+    let other = FakeWorkloadApi::in_memory();
+    other.give(&authority, "/other");
+    let source = client.x509_source(web()).endpoint(other.endpoint());
+    let source = source.connect().await.unwrap();
+    assert_eq!(*source.snapshot().svid().unwrap().id(), WEB);
+    assert_eq!(other.calls(), 0);
+}

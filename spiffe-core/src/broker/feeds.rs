@@ -31,7 +31,7 @@ impl Feed for Identities {
         client: &WorkloadApiClient,
         latest: &IdentitySnapshot,
     ) -> Result<X509Watch, WorkloadApiError> {
-        let client = self.client.over(client);
+        let client = self.client.like(client);
         client.watch_x509_from(&self.of, latest.clone()).await
     }
 
@@ -79,7 +79,7 @@ impl Feed for Bundles {
         client: &WorkloadApiClient,
         _: &BundleSet,
     ) -> Result<BundleWatch, WorkloadApiError> {
-        let client = self.client.over(client);
+        let client = self.client.like(client);
         match self.kind {
             Kind::Jwt => client.watch_jwt_bundles(&self.of).await,
             Kind::X509 => client.watch_x509_bundles(&self.of).await,

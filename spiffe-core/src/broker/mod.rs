@@ -26,7 +26,7 @@
 //! What comes is judged as what the [Workload API](crate::workload_api) sends, within the same limits.
 //! Sources try again by the same table of codes, but for two: after `PermissionDenied` they wait half a
 //! minute at least, and after `NotFound` they stop, for the workload is gone. Either way they withdraw
-//! all that they had for it. A source of its own for each workload keeps the identities and bundles of
+//! all that they had for it, unless `when_denied` says otherwise of the former. A source of its own for each workload keeps the identities and bundles of
 //! the one from being used for another.
 
 mod endpoint;
@@ -54,8 +54,8 @@ use crate::snapshot::IdentitySnapshot;
 use crate::source::{BundleSourceBuilder, X509SourceBuilder};
 use crate::tls::ClientTls;
 use crate::workload_api::{
-    BundleWatch, Limits, Wanted, WorkloadApiClient, WorkloadApiError, X509Watch, jwt_keys, named,
-    refused, x509_authorities,
+    BundleWatch, Endpoint, Limits, Wanted, WorkloadApiClient, WorkloadApiError, X509Watch,
+    jwt_keys, named, refused, x509_authorities,
 };
 
 use self::feeds::{Bundles, Identities, Kind};
@@ -84,12 +84,12 @@ impl BrokerClient {
         }
     }
 
-    /// The same agent, asked through this client.
-    fn over(&self, client: &WorkloadApiClient) -> Self {
-        Self {
-            client: client.clone(),
-            ..*self
-        }
+    /// The same agent by the same way, asked with the limits and the clock of `client`. No other way is
+    /// known to be secured, or to lead to this machine.
+    fn like(&self, client: &WorkloadApiClient) -> Self {
+        self.clone()
+            .with_limits(*client.limits())
+            .with_clock(Arc::clone(client.clock()))
     }
 
     /// The same client with another clock.
@@ -108,6 +108,12 @@ impl BrokerClient {
             client: self.client.with_limits(limits),
             ..self
         }
+    }
+
+    /// Where it connects to.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        self.client.endpoint()
     }
 
     /// Settings of a source that shows what this workload has, always the latest.
@@ -151,8 +157,8 @@ impl BrokerClient {
     ///
     /// # Errors
     ///
-    /// Where the API cannot be reached, refuses, or does not answer in time; where a process is referred to and the agent is on
-    /// another machine.
+    /// Where the API cannot be reached, refuses, or does not answer in time; where a process is referred
+    /// to and the agent is on another machine.
     pub async fn watch_x509(&self, of: &Reference) -> Result<X509Watch, WorkloadApiError> {
         self.watch_x509_from(of, IdentitySnapshot::default()).await
     }

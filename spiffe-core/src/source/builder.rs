@@ -23,6 +23,8 @@ use crate::x509::X509Svid;
 #[must_use]
 pub struct SourceBuilder<S> {
     endpoint: Option<Endpoint>,
+    /// Whether it stays where it is: the way to it may be secured.
+    is_bound: bool,
     limits: Limits,
     pub(super) patience: Duration,
     pub(super) pick: Option<Pick>,
@@ -38,6 +40,7 @@ impl<S> SourceBuilder<S> {
     pub(super) fn new() -> Self {
         Self {
             endpoint: None,
+            is_bound: false,
             limits: Limits::default(),
             patience: INITIAL_TIMEOUT,
             pick: None,
@@ -49,9 +52,12 @@ impl<S> SourceBuilder<S> {
         }
     }
 
-    /// Where the API is. Without it, the environment is asked.
+    /// Where the API is. Without it, the environment is asked. It has no effect where the settings come
+    /// from a client, of the Delegated Identity API or the Broker API: its sources ask where it does.
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
-        self.endpoint = Some(endpoint);
+        if !self.is_bound {
+            self.endpoint = Some(endpoint);
+        }
         self
     }
 
@@ -99,10 +105,14 @@ impl<S> SourceBuilder<S> {
 impl<S> SourceBuilder<S> {
     /// Settings of a source that asks through this client.
     fn of(client: &WorkloadApiClient) -> Self {
-        Self::new()
+        let settings = Self::new()
             .endpoint(client.endpoint().clone())
             .limits(*client.limits())
-            .clock(Arc::clone(client.clock()))
+            .clock(Arc::clone(client.clock()));
+        Self {
+            is_bound: true,
+            ..settings
+        }
     }
 }
 
@@ -148,6 +158,7 @@ impl<S> Clone for SourceBuilder<S> {
     fn clone(&self) -> Self {
         Self {
             endpoint: self.endpoint.clone(),
+            is_bound: self.is_bound,
             limits: self.limits,
             patience: self.patience,
             pick: self.pick.clone(),
