@@ -4,35 +4,25 @@
 //! may see the token in it that the proof did not bind.
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+
+use crate::authorization::{AuthorizationError, authorization};
 
 /// The access token of a request, if there is any.
 ///
 /// It comes as `Bearer` (RFC 6750 section 2.1) or `DPoP` (RFC 9449 section 7.1). Other schemes are
 /// refused, for their credentials may be tokens as well, but for those of [`WITHOUT_TOKENS`].
 pub(crate) fn access_token(headers: &HeaderMap) -> Result<Option<&str>, AccessTokenError> {
-    let mut all = headers.get_all(AUTHORIZATION).into_iter();
-    let value = match (all.next(), all.next()) {
-        (None, _) => return Ok(None),
-        (Some(value), None) => value,
-        // Of two, one reader may take the first and another one the last.
-        _ => return Err(AccessTokenError::Several),
-    };
-    if value.len() > MAX_LEN {
-        return Err(AccessTokenError::TooLong);
-    }
-    let text = value.to_str().ok().and_then(|text| text.split_once(' '));
-    let (scheme, credentials) = text.ok_or(AccessTokenError::Unreadable)?;
-    let credentials = credentials.trim_start_matches(' ');
-    let is = |name: &&str| scheme.eq_ignore_ascii_case(name);
-    if WITHOUT_TOKENS.iter().any(is) {
+    let Some((scheme, credentials)) = authorization(headers)? else {
         return Ok(None);
-    }
-    if !WITH_TOKENS.iter().any(is) {
+    };
+    let is = |name: &&str| scheme.eq_ignore_ascii_case(name);
+    let with_token = WITH_TOKENS.iter().any(is);
+    if !with_token && !WITHOUT_TOKENS.iter().any(is) {
         return Err(AccessTokenError::Scheme);
     }
+    // Of every scheme: behind a comma there may be a second one, and a reader who takes that for ours.
     match is_token(credentials) {
-        true => Ok(Some(credentials)),
+        true => Ok(with_token.then_some(credentials)),
         false => Err(AccessTokenError::Unreadable),
     }
 }
@@ -44,9 +34,11 @@ fn is_token(text: &str) -> bool {
     !body.is_empty() && body.bytes().all(fits)
 }
 
-/// Why what stands in `Authorization` is no access token that a proof could bind.
+/// Why what stands in `Authorization` is no access token that a proof could bind, and may be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AccessTokenError {
+#[non_exhaustive]
+pub enum AccessTokenError {
+    /// It is not known whether credentials of this scheme are access tokens.
     #[error(
         "the scheme of the header `authorization` is none of those that are known to hold an access \
          token ({}) or none ({})",
@@ -54,25 +46,43 @@ pub(crate) enum AccessTokenError {
         WITHOUT_TOKENS.join(", ")
     )]
     Scheme,
-    #[error("there is more than one header `authorization`")]
+    /// The header is there more than once.
+    #[error("{}", AuthorizationError::Several)]
     Several,
-    #[error("the header `authorization` is longer than {MAX_LEN} bytes")]
+    /// The header is longer than anyone needs.
+    #[error("{}", AuthorizationError::TooLong)]
     TooLong,
-    #[error("the header `authorization` is not of the form `Bearer <token>` or `DPoP <token>`")]
+    /// The header is not one scheme and one run of letters that go in a token.
+    #[error(
+        "the header `authorization` is not of the form `Bearer <token>` or `DPoP <token>`, nor one of \
+         the same form without a token ({})",
+        WITHOUT_TOKENS.join(", ")
+    )]
     Unreadable,
 }
 
+impl From<AuthorizationError> for AccessTokenError {
+    fn from(why: AuthorizationError) -> Self {
+        match why {
+            AuthorizationError::Several => Self::Several,
+            AuthorizationError::TooLong => Self::TooLong,
+            AuthorizationError::Unreadable => Self::Unreadable,
+        }
+    }
+}
+
 const WITH_TOKENS: [&str; 2] = ["Bearer", "DPoP"];
-/// Passwords and handshakes, which are bound to a request in their own way or in none.
-const WITHOUT_TOKENS: [&str; 3] = ["Basic", "Digest", "Negotiate"];
-/// As long as the longest token that is read anywhere here, and what stands before it.
-const MAX_LEN: usize = 16 * 1024 + 16;
+/// Passwords and handshakes, which are bound to a request in their own way or in none. Only schemes
+/// whose credentials are a single `token68`, so that nothing else fits in.
+const WITHOUT_TOKENS: [&str; 2] = ["Basic", "Negotiate"];
 
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use http::header::AUTHORIZATION;
 
     use super::*;
+    use crate::authorization::MAX_LEN;
 
     #[test]
     fn an_access_token_is_read_or_refused_and_never_overlooked() {
@@ -87,8 +97,14 @@ mod tests {
             ("dpop a", Ok(Some("a"))),
             (&longest, Ok(Some(&longest[7..]))),
             ("Basic dTpw", Ok(None)),
-            ("digest username=\"u\", uri=\"/\"", Ok(None)),
             ("Negotiate YII=", Ok(None)),
+            ("Basic dTpw, Bearer a", Err(Unreadable)),
+            ("Basic dTpw,Bearer a", Err(Unreadable)),
+            ("Basic dTpw Bearer a", Err(Unreadable)),
+            ("Negotiate YII=, DPoP a", Err(Unreadable)),
+            ("Basic ", Err(Unreadable)),
+            ("Digest a=b, Bearer c", Err(Scheme)),
+            ("digest username=\"u\", uri=\"/\"", Err(Scheme)),
             ("", Err(Unreadable)),
             ("Bearer", Err(Unreadable)),
             ("Bearer ", Err(Unreadable)),

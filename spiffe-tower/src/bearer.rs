@@ -16,6 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{error, warn};
 
+use crate::authorization::{AuthorizationError, authorization};
 use crate::guard::{Guarded, GuardedCall};
 use crate::peer::peer;
 use crate::principal::TakenForCaller;
@@ -175,26 +176,11 @@ impl fmt::Debug for Judge {
 
 /// The one bearer token of a request, if there is any.
 fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, BearerError> {
-    let mut all = headers.get_all(AUTHORIZATION).into_iter();
-    let Some(value) = all.next() else {
-        return Ok(None);
-    };
-    // Of two, one reader may take the first and another one the last.
-    if all.next().is_some() {
-        return Err(BearerError::Several);
+    match authorization(headers)? {
+        None => Ok(None),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token)),
+        Some(_) => Err(BearerError::Scheme),
     }
-    if value.len() > MAX_LEN {
-        return Err(BearerError::TooLong);
-    }
-    let (scheme, token) = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or(BearerError::Scheme)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(BearerError::Scheme);
-    }
-    Ok(Some(token.trim_start_matches(' ')))
 }
 
 /// Sees to it that nobody prints what proves who somebody is: not even who prints all headers.
@@ -209,6 +195,8 @@ pub(crate) fn hide(headers: &mut HeaderMap, header: HeaderName) {
 /// Why a request carries no proof.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BearerError {
+    #[error(transparent)]
+    Header(#[from] AuthorizationError),
     #[error(
         "a policy about callers stands further out than the layer that verifies their tokens, and was \
          asked about somebody else: put it further in, or make it one about peers"
@@ -218,12 +206,8 @@ pub(crate) enum BearerError {
     Missing,
     #[error("the header `authorization` is not of the form `Bearer <token>`")]
     Scheme,
-    #[error("there is more than one header `authorization`")]
-    Several,
     #[error(transparent)]
     Token(#[from] VerifyJwtError),
-    #[error("the header `authorization` is longer than {MAX_LEN} bytes")]
-    TooLong,
 }
 
 impl BearerError {
@@ -247,6 +231,3 @@ impl BearerError {
         }
     }
 }
-
-/// How long the header may be: a token as long as any that is read, and what stands before it.
-const MAX_LEN: usize = 16 * 1024 + 16;

@@ -3,6 +3,9 @@
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
+#[cfg(feature = "incubating-wit")]
+use crate::access_token::AccessTokenError;
+
 /// Why a call was not made, for it would have been made without a token or with one in the wrong
 /// place; or why it failed.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +14,7 @@ pub enum InjectError {
     /// The request has an `Authorization` that may be an access token, and that no proof can bind.
     #[cfg(feature = "incubating-wit")]
     #[error("no proof can bind the `authorization` of the request")]
-    AccessToken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    AccessToken(#[from] AccessTokenError),
     /// The call was made, and failed.
     #[error("the call failed")]
     Call(#[source] Box<dyn std::error::Error + Send + Sync>),

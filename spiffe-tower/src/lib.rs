@@ -138,6 +138,8 @@
 
 #[cfg(feature = "incubating-wit")]
 mod access_token;
+#[cfg(feature = "jwt")]
+mod authorization;
 mod authorize;
 #[cfg(feature = "jwt")]
 mod bearer;
@@ -162,6 +164,8 @@ mod wit;
 #[cfg(feature = "incubating-wit")]
 mod wit_client;
 
+#[cfg(feature = "incubating-wit")]
+pub use access_token::AccessTokenError;
 pub use authorize::{AuthorizeLayer, Authorized};
 #[cfg(feature = "jwt")]
 pub use bearer::{JwtBearer, JwtBearerLayer};

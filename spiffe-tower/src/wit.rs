@@ -32,10 +32,10 @@ use crate::refusal::Refusal;
 /// for these headers, or status 16, `UNAUTHENTICATED`, in gRPC.
 ///
 /// A token without a proof is refused, and so is one in `Authorization`. Where an OAuth access token
-/// stands there, `Bearer` or `DPoP`, the proof must bind it; credentials of `Basic`, `Digest` and `Negotiate`
-/// are left to others, and whatever else stands there is refused, readable or not. Both need a secure channel (WIT-SVID section 7.3), so only
-/// requests that came over mutual TLS are heard, unless [`behind_a_proxy`](Self::behind_a_proxy) says
-/// that somebody else ended the TLS.
+/// stands there, `Bearer` or `DPoP`, the proof must bind it; credentials of `Basic` and `Negotiate` are
+/// left to others, and whatever else stands there is refused, readable or not. Both need a secure channel
+/// (WIT-SVID section 7.3), so only requests that came over mutual TLS are heard, unless
+/// [`behind_a_proxy`](Self::behind_a_proxy) says that somebody else ended the TLS.
 ///
 /// Whether a proof came before is not judged: [`VerifiedWit::proof_id`] is what to remember for that.
 /// Where the layer belongs is told at `JwtBearerLayer`.

@@ -24,7 +24,8 @@ use crate::wit::{PROOF, TOKEN};
 /// The proof names the target of the request and is good for
 /// [half a minute](WitSvid::PROOF_LIFETIME); where the request carries an access token as well, `Bearer` or
 /// `DPoP`, it binds that too. Where something else stands in `Authorization` that may be one, or cannot be
-/// read, the call fails: a proof without it would be worth less than it seems. Where there is no WIT-SVID the call fails, and is not made without.
+/// read, the call fails: a proof without it would be worth less than it seems. Where there is no WIT-SVID
+/// the call fails, and is not made without.
 ///
 /// Both travel over a secure channel only (WIT-SVID section 7.3): `https`, or this machine. Over plain
 /// text only where [`over_plain_text`](Self::over_plain_text) says so.
@@ -80,8 +81,7 @@ impl WitInjectLayer {
         let now = self.clock.now();
         let svid = (self.svid)().filter(|svid| now < svid.expires_at());
         let svid = svid.ok_or(InjectError::NoWit)?;
-        let access = access_token(request.headers());
-        let access = access.map_err(|why| InjectError::AccessToken(why.into()))?;
+        let access = access_token(request.headers())?;
         let target = format!("{origin}{}", request.uri().path());
         let proof = svid
             .prove(&target, access, now)

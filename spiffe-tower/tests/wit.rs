@@ -17,8 +17,8 @@ use spiffe_core::testing::{TestAuthority, TestClock};
 use spiffe_core::verify::{Role, VerifiedWit, x509_peer};
 use spiffe_core::{BundleSet, IdentitySnapshot, SpiffeId, spiffe_id};
 use spiffe_tower::{
-    AuthorizeLayer, Connection, InjectError, JwtBearerLayer, Principal, WitInjectLayer,
-    WitVerifyLayer,
+    AccessTokenError, AuthorizeLayer, Connection, InjectError, JwtBearerLayer, Principal,
+    WitInjectLayer, WitVerifyLayer,
 };
 use tower::{Layer, Service, ServiceExt};
 
@@ -144,6 +144,9 @@ async fn an_access_token_that_the_proof_does_not_bind_gets_nobody_through() {
     for (value, passes) in [
         (&b"Basic dTpw"[..], true),
         (b"Negotiate YII=", true),
+        (b"Basic dTpw, Bearer a", false),
+        (b"Negotiate YII=, DPoP a", false),
+        (b"Digest a=b, Bearer c", false),
         (b"Bearer access", false),
         (b"DPoP access", false),
         (b"Bearer\taccess", false),
@@ -167,12 +170,20 @@ async fn an_access_token_that_the_proof_does_not_bind_gets_nobody_through() {
 #[tokio::test]
 async fn a_client_makes_no_proof_beside_an_access_token_that_it_cannot_read() {
     let world = World::new();
-    for value in [&b""[..], b"Bearer\taccess", b"GNAP access", b"Bearer a\xff"] {
+    for (value, why) in [
+        (&b""[..], AccessTokenError::Unreadable),
+        (b"Bearer\taccess", AccessTokenError::Unreadable),
+        (b"GNAP access", AccessTokenError::Scheme),
+        (b"Bearer a\xff", AccessTokenError::Unreadable),
+        (b"Basic dTpw, Bearer a", AccessTokenError::Unreadable),
+        (b"Negotiate YII=, DPoP a", AccessTokenError::Unreadable),
+        (b"Digest a=b, Bearer c", AccessTokenError::Scheme),
+    ] {
         let value = HeaderValue::from_bytes(value).unwrap();
         let mut request = get("https://ledger/");
         request.headers_mut().insert("authorization", value.clone());
         let failed = world.sends(request).await;
-        let is_told = matches!(failed, Err(InjectError::AccessToken(_)));
+        let is_told = matches!(failed, Err(InjectError::AccessToken(told)) if told == why);
         assert!(is_told, "{value:?}");
     }
 }
