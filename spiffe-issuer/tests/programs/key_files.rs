@@ -91,7 +91,7 @@ fn a_server_whose_keys_are_gone_says_so_and_makes_new_ones() {
     let (village, _) = with_keys();
     fs::remove_file(village.path("server/keys.json")).unwrap();
     let server = village.server();
-    server.says("No key of the authorities in the bundle is here, so a new authority is made");
+    server.says("No key of the authorities in the bundle is here, so new authorities are made");
     // Whoever trusted the old authority still may.
     let bundle = village.operator(&["bundle", "show"]);
     assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 2);
