@@ -106,6 +106,19 @@ async fn files_of_spiffe_helper_are_read_and_their_replacements_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_are_not_looked_at_without_a_pause_whatever_is_asked() {
+    let (world, source, _) = World::opened();
+    source.shutdown().await;
+    let source = world.builder().every(Duration::ZERO).open().unwrap();
+    let (mut changed, begun) = (source.subscribe(), Instant::now());
+    let renewed = world.authority.svid("/web");
+    write(world.path(), &renewed, &world.authority.bundle());
+    changed.changed().await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(100));
+    assert!(shows(&source, &renewed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_that_is_swapped_replaces_all_at_once() {
     let world = World::new();
     let first = TestAuthority::at("a.test", world.now);

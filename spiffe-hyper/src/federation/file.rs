@@ -34,6 +34,8 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unread> {
 }
 
 /// Opens a file, whatever has come into its place by now.
+// The source of files in `spiffe-core` has the same (`source/files/read.rs`): to share it would make it
+// part of what that crate promises to everybody. What is mended in one belongs in the other.
 fn regular(path: &Path) -> Result<File, Unread> {
     let mut options = File::options();
     options.read(true);

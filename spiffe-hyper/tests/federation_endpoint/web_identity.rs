@@ -92,6 +92,30 @@ async fn a_server_that_is_not_told_its_url_presents_what_it_has_at_the_root() {
     fetch(&of_new, "https://h.test/").await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn certificate_files_are_not_looked_at_without_a_pause_whatever_is_asked() {
+    let (net, ca, authority) = (Net::default(), WebCa::new(), TestAuthority::new("a.test"));
+    let (certificate, key) = ca.files("h.test");
+    let tls = EndpointTls::https_web_of_any_host(&certificate, &key).unwrap();
+    let bundle = authority.bundle();
+    let endpoint = BundleEndpoint::at_root(move || Some(bundle.clone()));
+    net.serve("h.test", tls.look_every(Duration::ZERO), endpoint);
+    let domain = authority.trust_domain().clone();
+    let relationship = Relationship::https_web(domain, url("https://h.test/"));
+    let fetch = async |client: &BundleClient| {
+        let believed = BundleSet::default();
+        client.fetch(&relationship, None, &believed).await
+    };
+    let (later, of_old) = (WebCa::new(), net.client(&ca));
+    let (new_certificate, new_key) = later.pem("h.test");
+    std::fs::write(&certificate, new_certificate).unwrap();
+    std::fs::write(&key, new_key).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fetch(&of_old).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    fetch(&net.client(&later)).await.unwrap();
+}
+
 // conformance: FD-19-
 #[test]
 fn files_that_are_no_identity_of_the_host_are_refused_at_the_start() {

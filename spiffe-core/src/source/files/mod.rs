@@ -142,9 +142,10 @@ impl FileSourceBuilder {
         self
     }
 
-    /// How often the files are looked at; every five seconds without it.
+    /// How often the files are looked at; every five seconds without it, and ten times a second at
+    /// most.
     pub fn every(mut self, every: Duration) -> Self {
-        self.every = every;
+        self.every = every.max(SHORTEST);
         self
     }
 
@@ -293,6 +294,8 @@ impl fmt::Debug for FileSource {
 
 const LABEL: &str = "files";
 const EVERY: Duration = Duration::from_secs(5);
+/// Less would be a loop without a pause, or nearly.
+const SHORTEST: Duration = Duration::from_millis(100);
 const INITIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How soon files are looked at again that are no good yet.
 const RETRY: Duration = Duration::from_secs(1);

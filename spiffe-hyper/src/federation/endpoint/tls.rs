@@ -79,7 +79,8 @@ impl EndpointTls {
     }
 
     /// How often the files of the profile `https_web` are looked at; every five seconds where nothing
-    /// else is said.
+    /// else is said, and ten times a second at most. Without effect for
+    /// [`https_spiffe`](Self::https_spiffe), which reads no files.
     #[must_use]
     pub fn look_every(self, interval: Duration) -> Self {
         match self.0 {
@@ -89,7 +90,7 @@ impl EndpointTls {
             } => Self(Kind::Web {
                 acceptor,
                 identity,
-                look_every: interval,
+                look_every: interval.max(SHORTEST),
             }),
         }
     }
@@ -168,3 +169,5 @@ impl std::fmt::Debug for Kind {
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Less would be a loop without a pause, or nearly.
+const SHORTEST: Duration = Duration::from_millis(100);
