@@ -55,7 +55,7 @@ struct Step {
 
 enum Outcome {
     Passed,
-    LeftOut { why: &'static str },
+    LeftOut { why: String },
 }
 
 /// Quick ones first: whoever waits for the rest should not wait in vain.
@@ -249,11 +249,11 @@ const MOST_CRATES_OF_NAMES: usize = 7;
 
 /// Names are type-checked for machines that have no standard library, and for WebAssembly.
 fn bare_names(root: &Path) -> Result<Outcome, StepError> {
+    let mut missing = Vec::new();
     for target in ["thumbv7em-none-eabi", "wasm32-unknown-unknown"] {
         if !has_target(root, target)? {
-            return Ok(Outcome::LeftOut {
-                why: "a target is not installed and cannot be had now",
-            });
+            missing.push(target);
+            continue;
         }
         for features in ["", "serde"] {
             let package = ["check", "--package", "spiffe-core", "--no-default-features"];
@@ -261,7 +261,15 @@ fn bare_names(root: &Path) -> Result<Outcome, StepError> {
             cargo(root, &[&package[..], &choice].concat())?;
         }
     }
-    Ok(Outcome::Passed)
+    match missing.is_empty() {
+        true => Ok(Outcome::Passed),
+        false => Ok(Outcome::LeftOut {
+            why: format!(
+                "not installed and not to be had now: {}",
+                missing.join(", ")
+            ),
+        }),
+    }
 }
 
 /// Whether the library of this target is here, or rustup can fetch it.
@@ -322,7 +330,7 @@ fn dependencies(root: &Path) -> Result<Outcome, StepError> {
         .stderr(Stdio::null());
     if !version.status().map_err(StepError::Start)?.success() {
         return Ok(Outcome::LeftOut {
-            why: "cargo-deny is not installed",
+            why: "cargo-deny is not installed".to_owned(),
         });
     }
     cargo(root, &["deny", "check", "bans", "licenses", "sources"])
