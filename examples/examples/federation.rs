@@ -143,7 +143,7 @@ async fn knock(client: &Connector, address: Option<SocketAddr>) -> Outcome<Strin
     // A client hears of it when it reads.
     match stream.read(&mut [0; 1]).await {
         Ok(_) => Err("nobody turned us away".into()),
-        Err(error) => Ok(with_causes(&error).to_string()),
+        Err(error) => Ok(with_causes(&error)),
     }
 }
 

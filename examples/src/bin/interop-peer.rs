@@ -23,7 +23,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 const USAGE: &str = "usage: interop-peer (who | serve ADDRESS CLIENT-ID | call ADDRESS SERVER-ID RENEWALS \
@@ -92,13 +92,19 @@ async fn speak_for(
     // The agent may have to hear of the entries first.
     let waiting = admin.x509_source(of.clone()).initial_timeout(PATIENCE);
     let source = waiting.connect().await?;
-    let known = admin.fetch_x509_bundles().await?;
     let mut changes = source.subscribe();
     let first = source.snapshot();
     let first = first.svid().ok_or("the identity was withdrawn")?;
     let domain = first.id().trust_domain();
-    if known.get(&domain) != source.snapshot().bundles().get(&domain) {
-        return Err("the bundle is another one than that of the trust domain".into());
+    loop {
+        let snapshot = source.snapshot();
+        let known = admin.fetch_x509_bundles().await?;
+        if known.get(&domain) == snapshot.bundles().get(&domain) {
+            break;
+        }
+        // The authorities may have been renewed between the two: then the source hears of it.
+        let heard = timeout(PATIENCE, changes.changed()).await;
+        heard.map_err(|_| "the bundle is another one than that of the trust domain")??;
     }
     let keys = admin.fetch_jwt_bundles().await?;
     for token in admin.fetch_jwt_svids(of, [audience]).await? {
@@ -108,13 +114,13 @@ async fn speak_for(
         println!("a token of {}", proven.id());
     }
     loop {
-        changes.changed().await?;
         let snapshot = source.snapshot();
         let svid = snapshot.svid().ok_or("the identity was withdrawn")?;
         if svid.leaf() != first.leaf() {
             println!("{}", svid.id());
             return Ok(());
         }
+        changes.changed().await?;
     }
 }
 
