@@ -130,13 +130,13 @@ async fn a_process_is_not_named_to_another_machine() {
         let client = BrokerClient::new(at.parse().unwrap(), own.client(anyone()));
         client.watch_x509(&of).await.unwrap_err()
     };
-    // Ports of this machine at which nobody listens: whether it was tried is what counts.
     let there = "tcp://192.0.2.1:1";
     let why = ask(there, process()).await;
     assert!(
         matches!(why, WorkloadApiError::NotOnThisMachine { .. }),
         "{why}"
     );
+    // Ports of this machine at which nobody listens: whether it was tried is what counts.
     for here in [
         "tcp://127.0.0.1:1",
         "tcp://localhost:1",

@@ -63,12 +63,16 @@ async fn skew_of_five_minutes_is_told() {
     let _here = tracing::subscriber::set_default(Registry::default().with(told.clone()));
     let start = SystemClock.now();
     let ca = TestAuthority::at("a.test", start);
-    let valid = |from: SystemTime, to: SystemTime| ca.draft("/web").valid(from, to).svid();
-    let sound = || valid(start - HOUR, start + 24 * HOUR);
+    that_of_our_own_is_told(&told, &ca, start).await;
+    that_of_peers_is_told(&told, &ca, start).await;
+}
 
-    // Our own, from the agent.
+/// Our own, from the agent.
+async fn that_of_our_own_is_told(told: &Told, ca: &TestAuthority, start: SystemTime) {
+    let valid = |from: SystemTime, to: SystemTime| ca.draft("/web").valid(from, to).svid();
+    let sound = valid(start - HOUR, start + 24 * HOUR);
     for (name, now, svid, expected) in [
-        ("sound", start, sound(), &[][..]),
+        ("sound", start, sound, &[][..]),
         (
             "ahead",
             start,
@@ -95,7 +99,7 @@ async fn skew_of_five_minutes_is_told() {
         ),
     ] {
         let api = FakeWorkloadApi::in_memory();
-        api.publish_message(spiffe_core::testing::message(&snapshot(&ca, svid)));
+        api.publish_message(spiffe_core::testing::message(&snapshot(ca, svid)));
         let client = WorkloadApiClient::new(api.endpoint());
         let _ = client
             .with_clock(Arc::new(TestClock::at(now)))
@@ -103,8 +107,12 @@ async fn skew_of_five_minutes_is_told() {
             .await;
         assert_near(&told.take(), expected, name);
     }
+}
 
-    // That of a peer, and of strangers who say that they are one.
+/// That of a peer, and of strangers who say that they are one.
+async fn that_of_peers_is_told(told: &Told, ca: &TestAuthority, start: SystemTime) {
+    let valid = |from: SystemTime, to: SystemTime| ca.draft("/web").valid(from, to).svid();
+    let sound = || valid(start - HOUR, start + 24 * HOUR);
     let usurper = TestAuthority::at("a.test", start);
     let stranger = TestAuthority::at("b.test", start);
     let ahead_at = |ca: &TestAuthority, now| {
@@ -146,12 +154,12 @@ async fn skew_of_five_minutes_is_told() {
         (
             "one of ours in the same minute",
             start + 6 * HOUR,
-            ahead_at(&ca, start + 6 * HOUR),
+            ahead_at(ca, start + 6 * HOUR),
             &[300],
         ),
     ] {
         let clock = Arc::new(TestClock::at(now));
-        let server = SnapshotCell::new(snapshot(&ca, sound()));
+        let server = SnapshotCell::new(snapshot(ca, sound()));
         let acceptor = Arc::new(server).server(anyone()).clock(clock).acceptor();
         // A source of ours would not present what has ended.
         let impostor = Impostor::with_svid(&svid);
