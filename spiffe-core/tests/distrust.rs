@@ -1,6 +1,9 @@
 //! Authorities that are distrusted although bundles name them, or although a root vouches for them.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
 use rustls_pki_types::CertificateDer;
 use spiffe_core::authorizer::anyone;
 use spiffe_core::clock::{Clock, SystemClock};
@@ -8,8 +11,12 @@ use spiffe_core::testing::{FakeWorkloadApi, TestAuthority};
 use spiffe_core::tls::SourceExt;
 use spiffe_core::verify::{PeerError, Role, VerifyError, x509_peer};
 use spiffe_core::x509::KeyId;
-use spiffe_core::{BundleSet, IdentitySource, Peer, X509Source, X509Svid};
+use spiffe_core::{BundleSet, BundleSource, IdentitySource, Peer, X509Source, X509Svid};
 use tokio::io::duplex;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::{Layer, Registry};
 
 fn judge(svid: &X509Svid, bundles: &BundleSet) -> Result<Peer, VerifyError> {
     let chain: Vec<CertificateDer<'_>> = svid.chain().iter().map(|c| c.der().clone()).collect();
@@ -131,4 +138,58 @@ async fn a_source_is_told_whom_to_distrust_and_live_connections_end() {
     assert!(meet().await.0.is_err());
     source.distrust([]);
     meet().await.0.unwrap();
+}
+
+/// What each event tells: its message, and how many keys it names.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if ["message", "keys"].contains(&field.name()) {
+            self.0 = format!("{} {value:?}", self.0).trim().to_owned();
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Told {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+}
+
+#[tokio::test]
+async fn a_source_of_bundles_is_told_whom_to_distrust_and_tells_it() {
+    let root = TestAuthority::new("a.test");
+    let api = FakeWorkloadApi::in_memory();
+    api.publish_bundles(&root.bundle().into());
+    let builder = BundleSource::builder().endpoint(api.endpoint());
+    let source = builder.connect().await.unwrap();
+    let trusting = source.bundles();
+    judge(&root.svid("/web"), &trusting).unwrap();
+
+    let told = Told::default();
+    let _here = tracing::subscriber::set_default(Registry::default().with(told.clone()));
+    source.distrust([key_of(&root)]);
+    let why = judge(&root.svid("/web"), &source.bundles()).unwrap_err();
+    assert_eq!(why, VerifyError::Distrusted);
+    source.distrust([key_of(&root)]);
+    source.distrust([]);
+    assert_eq!(source.bundles(), trusting);
+    let told = told.0.lock().unwrap();
+    let told: Vec<_> = told.iter().filter(|line| line.contains("source")).collect();
+    assert_eq!(
+        told,
+        [
+            "source told whom to distrust 1",
+            "source updated",
+            "source told whom to distrust 1",
+            "source told whom to distrust 0",
+            "source updated",
+        ]
+    );
 }

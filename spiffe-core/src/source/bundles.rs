@@ -6,10 +6,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::builder::SourceBuilder;
+use super::shown::Shown;
 use super::upkeep::{Progress, Upkeep};
-use super::{Health, IdentitySource, SnapshotCell, SourceError};
+use super::{Health, IdentitySource, SourceError};
 use crate::bundle::BundleSet;
 use crate::snapshot::IdentitySnapshot;
+use crate::telemetry;
+use crate::x509::KeyId;
 
 /// X.509 bundles from the Workload API, always the latest, without an SVID: for a program that
 /// verifies others and has no identity, or has it from elsewhere (SPIFFE Workload API section 5.2.2).
@@ -19,7 +22,9 @@ use crate::snapshot::IdentitySnapshot;
 pub struct BundleSource(Arc<Inner>);
 
 struct Inner {
-    cell: Arc<SnapshotCell>,
+    shown: Arc<Shown>,
+    /// What it is called where it is counted.
+    label: &'static str,
     upkeep: Upkeep,
 }
 
@@ -45,7 +50,7 @@ impl BundleSource {
     /// The bundles of this moment.
     #[must_use]
     pub fn bundles(&self) -> BundleSet {
-        self.0.cell.snapshot().bundles().clone()
+        self.0.shown.snapshot().bundles().clone()
     }
 
     /// Waits until there are bundles, but no longer than the source was told to wait for its first
@@ -77,6 +82,13 @@ impl BundleSource {
         }
     }
 
+    /// Distrusts the X.509 authorities with these keys from now on, and no others, for all clones; see
+    /// [`BundleSet::distrusting`]. Connections that last are judged again.
+    pub fn distrust(&self, authorities: impl IntoIterator<Item = KeyId>) {
+        let authorities = authorities.into_iter().collect();
+        self.0.shown.distrust(authorities, self.0.label);
+    }
+
     /// Ends the watch, for all clones, and waits until it is over. They keep their last snapshot.
     pub async fn shutdown(self) {
         self.0.upkeep.shutdown().await;
@@ -106,36 +118,46 @@ impl BundleSourceBuilder {
     /// Outside a tokio runtime.
     pub fn connect_lazy(self) -> Result<BundleSource, SourceError> {
         let client = self.client()?;
-        let cell = Arc::new(SnapshotCell::new(IdentitySnapshot::default()));
-        let shown = Arc::clone(&cell);
+        let shown = Arc::new(Shown::new(IdentitySnapshot::default()));
+        let show = Arc::clone(&shown);
         let label = self.bundles.label();
-        let publish = move |bundles| super::publish_bundles(&shown, bundles, label);
+        let publish = move |bundles: BundleSet| {
+            let ready = bundles.iter().next().is_some();
+            if show.publish(IdentitySnapshot::new(Vec::new(), bundles)) {
+                telemetry::source_shows(label, &show.snapshot());
+            }
+            ready
+        };
         let (settings, patience) = (self.settings, self.patience);
         let upkeep = self
             .bundles
             .start(client, settings, patience, Box::new(publish));
-        Ok(BundleSource(Arc::new(Inner { cell, upkeep })))
+        Ok(BundleSource(Arc::new(Inner {
+            shown,
+            label,
+            upkeep,
+        })))
     }
 }
 
 impl IdentitySource for BundleSource {
     fn snapshot(&self) -> Arc<IdentitySnapshot> {
-        self.0.cell.snapshot()
+        self.0.shown.snapshot()
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.cell.subscribe()
+        self.0.shown.cell().subscribe()
     }
 
     fn generation(&self) -> u64 {
-        self.0.cell.generation()
+        self.0.shown.cell().generation()
     }
 }
 
 impl fmt::Debug for BundleSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BundleSource")
-            .field("cell", &self.0.cell)
+            .field("cell", self.0.shown.cell())
             .finish_non_exhaustive()
     }
 }

@@ -26,6 +26,8 @@ pub struct X509Source(Arc<Inner>);
 
 struct Inner {
     shown: Arc<Shown>,
+    /// What it is called where it is counted.
+    label: &'static str,
     upkeep: Upkeep,
     passed_over: Arc<AtomicUsize>,
 }
@@ -111,7 +113,8 @@ impl X509Source {
     ///
     /// The source's own SVIDs are shown as before, whoever signed them: their peers judge that.
     pub fn distrust(&self, authorities: impl IntoIterator<Item = KeyId>) {
-        self.0.shown.distrust(authorities.into_iter().collect());
+        let authorities = authorities.into_iter().collect();
+        self.0.shown.distrust(authorities, self.0.label);
     }
 
     /// The source seen by some of its identities, so that one source serves them all:
@@ -175,6 +178,7 @@ impl X509SourceBuilder {
             .start(client, settings, patience, Box::new(publish));
         Ok(X509Source(Arc::new(Inner {
             shown,
+            label,
             upkeep,
             passed_over,
         })))

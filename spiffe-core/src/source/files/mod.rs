@@ -89,7 +89,8 @@ impl FileSource {
     /// Distrusts the authorities with these keys from now on, and no others, for all clones; see
     /// [`BundleSet::distrusting`](crate::BundleSet::distrusting). Connections that last are judged again.
     pub fn distrust(&self, authorities: impl IntoIterator<Item = KeyId>) {
-        self.0.shown.distrust(authorities.into_iter().collect());
+        let authorities = authorities.into_iter().collect();
+        self.0.shown.distrust(authorities, LABEL);
     }
 
     /// Ends the watch, for all clones, and waits until it is over. They keep their last snapshot.
