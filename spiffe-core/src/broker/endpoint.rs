@@ -41,7 +41,12 @@ impl BrokerEndpoint {
 
     fn from_variable(value: Option<OsString>) -> Result<Self, BrokerEndpointError> {
         let value = value.ok_or(BrokerEndpointError::NotSet)?;
-        value.to_str().ok_or(BrokerEndpointError::NotUtf8)?.parse()
+        let text = value.to_str().ok_or(EndpointError::NotUtf8.into());
+        text.and_then(str::parse)
+            .map_err(|why| BrokerEndpointError::Variable {
+                value,
+                why: Box::new(why),
+            })
     }
 
     /// Whether whoever listens there is on this machine, so that both mean the same by the number of a
@@ -78,6 +83,8 @@ impl Address {
     }
 }
 
+/// One of a [custom](Endpoint::custom) kind counts as one on this machine, so that processes may be named
+/// to it: whoever makes the connections knows where they lead.
 impl From<Endpoint> for BrokerEndpoint {
     fn from(endpoint: Endpoint) -> Self {
         Self(Address::Known(endpoint))
@@ -142,9 +149,15 @@ pub enum BrokerEndpointError {
          unix:///run/spire/broker.sock"
     )]
     NotSet,
-    /// The environment variable holds something else than text.
-    #[error("{BROKER_SOCKET} is not UTF-8: percent-encode such bytes of a path")]
-    NotUtf8,
+    /// The environment variable holds no endpoint.
+    // Whoever set it reads one line, so the reason stands in that and is no `source`.
+    #[error("{BROKER_SOCKET} is set to {value:?}, and {why}")]
+    Variable {
+        /// What it holds.
+        value: OsString,
+        /// Why that is none.
+        why: Box<Self>,
+    },
 }
 
 #[cfg(test)]
@@ -191,6 +204,19 @@ mod tests {
         let missing = BrokerEndpoint::from_variable(None).unwrap_err();
         assert_eq!(missing, BrokerEndpointError::NotSet);
         assert!(missing.to_string().contains("SPIFFE_BROKER_SOCKET"));
+        for (value, told) in [
+            (
+                "tcp://agent",
+                r#"SPIFFE_BROKER_SOCKET is set to "tcp://agent", and a tcp address needs a port from 1 to 65535, as in tcp://127.0.0.1:8081"#,
+            ),
+            (
+                "tcp://a b:1",
+                r#"SPIFFE_BROKER_SOCKET is set to "tcp://a b:1", and the host of a tcp address must be an IP address or a DNS name, as in tcp://agent:8443"#,
+            ),
+        ] {
+            let why = BrokerEndpoint::from_variable(Some(value.into())).unwrap_err();
+            assert_eq!(why.to_string(), told);
+        }
         let set = BrokerEndpoint::from_variable(Some("unix:///run/b.sock".into())).unwrap();
         assert_eq!(set.to_string(), "unix:///run/b.sock");
     }

@@ -53,12 +53,16 @@ pub enum SourceError {
         /// How many there are.
         others: usize,
     },
-    /// The Workload API does not understand the question, so it is not asked again.
-    #[error("{endpoint} serves no identities: check that an agent listens there")]
+    /// No other answer will come, so it is not asked again. The cause tells why: who listens there does not
+    /// understand the question; the workload that was asked about is gone; or it is a process, and the
+    /// agent is on another machine.
+    #[error(
+        "{endpoint} is not asked again: check that an agent listens there, and whom it is asked about"
+    )]
     Refused {
         /// Where it was asked for.
         endpoint: Endpoint,
-        /// What it answered.
+        /// What it answered, or why it was not asked.
         source: Arc<WorkloadApiError>,
     },
     /// The source was shut down.

@@ -186,8 +186,8 @@ async fn what_cannot_get_better_is_not_tried_again() {
         assert_eq!(
             with_causes(&why),
             format!(
-                "memory serves no identities: check that an agent listens there: the agent \
-                 answered {code:?}: as the test wants it"
+                "memory is not asked again: check that an agent listens there, and whom it is asked \
+                 about: the agent answered {code:?}: as the test wants it"
             )
         );
         assert_eq!(world.api.calls(), 1, "{code:?}");
