@@ -6,7 +6,6 @@ mod off;
 #[cfg(feature = "metrics")]
 pub(crate) mod on;
 
-#[cfg(any(feature = "tls", feature = "workload-api"))]
 mod skew;
 
 #[cfg(not(feature = "metrics"))]
@@ -14,7 +13,6 @@ pub(crate) use off::*;
 #[cfg(feature = "metrics")]
 pub(crate) use on::*;
 
-#[cfg(feature = "workload-api")]
 pub(crate) use skew::own_clock_skew;
 #[cfg(feature = "tls")]
 pub(crate) use skew::{Lately, peer_clock_skew};

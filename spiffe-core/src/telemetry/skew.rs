@@ -9,7 +9,6 @@ use crate::x509::Certificate;
 
 /// Says so where a certificate of our own is a few minutes away from being valid: then clocks differ, or
 /// whoever shows it does not renew it. No more often than once a minute.
-#[cfg(feature = "workload-api")]
 pub(crate) fn own_clock_skew(certificate: &Certificate, now: SystemTime) {
     static TOLD: Lately = Lately::never();
     clock_skew(certificate, now, &TOLD, |_| true);

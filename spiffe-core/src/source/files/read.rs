@@ -14,6 +14,7 @@ use super::FileError;
 use crate::TrustDomain;
 use crate::bundle::{BundleSet, TrustBundle};
 use crate::snapshot::IdentitySnapshot;
+use crate::telemetry;
 use crate::verify::own_svid;
 use crate::with_causes;
 use crate::x509::X509Svid;
@@ -171,6 +172,7 @@ impl Layout {
         old: &IdentitySnapshot,
         now: SystemTime,
     ) -> Result<X509Svid, FileError> {
+        telemetry::own_clock_skew(svid.leaf(), now);
         let home = svid.id().trust_domain();
         let bundles = self.trusted(content, Some(&home), old, &mut Vec::new());
         match own_svid(&svid, &bundles, now) {
