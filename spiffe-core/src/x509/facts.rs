@@ -193,6 +193,7 @@ fn read_authority_key_id(value: &mut Walk<'_>) -> der::Result<Option<Range<usize
         let mut key_id = None;
         while let Some(field) = next_in_context(fields)? {
             match field.tag() {
+                KEY_ID if key_id.is_some() => return Err(field.malformed()),
                 KEY_ID => key_id = Some(field.value_range()),
                 KEY_ID_IN_PIECES => return Err(field.malformed()),
                 _ => {}
@@ -279,6 +280,11 @@ mod tests {
             ("name 9 of 8", SUBJECT_ALT_NAME, &[SEQUENCE, 2, 0x89, 0]),
             ("name 30 of 8", SUBJECT_ALT_NAME, &[SEQUENCE, 2, 0xbe, 0]),
             ("in pieces", AUTHORITY_KEY_ID, &[SEQUENCE, 2, 0xa0, 0]),
+            (
+                "two keys",
+                AUTHORITY_KEY_ID,
+                &[SEQUENCE, 4, KEY_ID, 0, KEY_ID, 0],
+            ),
             ("no bits", KEY_USAGE, &[BIT_STRING, 0]),
             (
                 "bits that do not count",
