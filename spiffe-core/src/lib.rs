@@ -48,9 +48,9 @@
 //! | `tls12` | | TLS 1.2, where it is allowed; TLS 1.3 stays the only one otherwise |
 //! | `workload-api` | yes | `workload_api`: the client, and `X509Source`; tonic |
 //! | `delegated-identity` | | `delegated`: identities of other workloads, from the agent's admin socket |
+//! | `incubating-broker` | | `broker`: the same by the Broker API, which the standard calls incubating |
 //! | `serde` | | IDs in configuration files |
 //! | `incubating-wit` | | WIT-SVIDs, which the standard calls incubating: they may change with it |
-//! | `incubating-broker` | | `broker`: the same by the Broker API, which the standard calls incubating |
 //! | `metrics` | | `metrics`: counts and gauges, for the facade of the crate of that name |
 //! | `testing` | | `testing`: an authority, a clock and a Workload API for tests |
 //!

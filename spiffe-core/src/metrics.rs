@@ -25,7 +25,8 @@ pub const CONNECTIONS_CLOSED: &str = "spiffe_connections_closed_total";
 /// `reason`.
 pub const REJUDGEMENTS: &str = "spiffe_rejudgements_total";
 /// What came to a source and changed something. Label: `source` (`x509`, `x509_bundles`,
-/// `jwt_bundles`, `files`, and those of who speaks for others).
+/// `jwt_bundles`, `files`; of those who speak for others `delegated_x509`, `delegated_bundles`,
+/// `brokered_x509`, `brokered_bundles`).
 pub const SOURCE_UPDATES: &str = "spiffe_source_updates_total";
 /// What went wrong with a source. Labels: `source`, `reason`.
 pub const SOURCE_FAILURES: &str = "spiffe_source_failures_total";

@@ -105,7 +105,7 @@ impl Upkeep {
             };
             let error = follow(feed, client, settings, tell).await;
             telemetry::source_failed(F::LABEL, error.reason());
-            error!(endpoint = %place, what = F::WHAT, error = %with_causes(&error), "Workload API watch stopped for good");
+            error!(endpoint = %place, what = F::WHAT, error = %with_causes(&error), "watch of the agent stopped for good");
             teller.send_modify(|progress| {
                 progress.stopped = true;
                 progress.trouble = Some(Arc::new(error));

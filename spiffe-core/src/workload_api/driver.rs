@@ -136,12 +136,12 @@ impl<F: Feed, T: FnMut(News<F::State>) + Send> Driver<F, T> {
                 F::withdrawn(&self.latest)
             }
         };
-        debug!(what = F::WHAT, "updated by the Workload API");
+        debug!(what = F::WHAT, "updated by the agent");
         (self.tell)(News::Update(self.latest.clone()));
     }
 
     fn report(&mut self, error: WorkloadApiError) {
-        warn!(endpoint = %self.client.endpoint(), what = F::WHAT, error = %with_causes(&error), "Workload API failed, will try again");
+        warn!(endpoint = %self.client.endpoint(), what = F::WHAT, error = %with_causes(&error), "agent failed, will try again");
         (self.tell)(News::Trouble(error));
     }
 }

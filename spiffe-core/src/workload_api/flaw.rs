@@ -74,8 +74,8 @@ pub enum Flaw {
         audience: Box<str>,
     },
     /// A key of a bundle is of no use, and the others count.
-    #[error("{}: {}", .0, .0.flaw)]
-    SkippedKey(#[source] Skipped),
+    #[error(transparent)]
+    SkippedKey(Skipped),
     /// An SVID is malformed.
     #[error("the SVID {id} is malformed")]
     Svid {
