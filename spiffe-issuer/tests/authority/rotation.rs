@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use spiffe_core::clock::Clock;
 use spiffe_core::x509::{Certificate, KeyKind, PrivateKey};
-use spiffe_issuer::domain::{AuthorityId, Standing};
+use spiffe_issuer::domain::{AuthorityId, AuthorityKind, Standing};
 use spiffe_issuer::keys::{DiskKeys, KeyError, KeyId, KeyManager, MemoryKeys, Signer};
 use spiffe_issuer::server::ca::{CaError, Leaf};
 use spiffe_issuer::server::store::sql::SqlStore;
@@ -189,6 +189,32 @@ async fn after_a_long_sleep_an_authority_that_lives_signs_at_once() {
     assert_eq!(server.leaf(now).await.not_after(), now + HOUR);
     // What had expired is gone from the bundle.
     assert_eq!(server.bundle().await.len(), 1);
+}
+
+/// Off for longer than the authority lives that was ready to follow: three steps are due at once.
+#[tokio::test]
+async fn after_a_long_sleep_an_expired_authority_that_was_prepared_signs_nothing() {
+    for restarts in [false, true] {
+        let machine = Machine::new(MemoryKeys::default());
+        let mut server = machine.start().await.unwrap();
+        machine.clock.turn(HOUR * 12);
+        server.manager.tick().await.unwrap();
+        assert_eq!(standings(&server), [Standing::Active, Standing::Prepared]);
+        let before: Vec<_> = server.states().into_iter().map(|state| state.id).collect();
+
+        machine.clock.turn(DAY * 30);
+        let now = machine.clock.now();
+        match restarts {
+            true => server = machine.start().await.unwrap(),
+            false => server.manager.tick().await.unwrap(),
+        }
+        assert!(!before.contains(&server.active()), "restarts: {restarts}");
+        assert_eq!(server.leaf(now).await.not_after(), now + HOUR);
+        for kind in [AuthorityKind::Jwt, AuthorityKind::X509] {
+            let active = server.authorities.states(kind).swap_remove(0);
+            assert_eq!(active.expires_at, now + DAY, "{kind}");
+        }
+    }
 }
 
 /// Counts the keys that are made.

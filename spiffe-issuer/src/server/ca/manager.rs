@@ -217,9 +217,10 @@ impl CaManager {
         outcome
     }
 
-    /// One step, or two where the clock has passed both.
+    /// One step, or as many as the clock has passed. There are three at most: what was prepared signs;
+    /// where that has expired meanwhile, the next one is made, and signs.
     async fn advance_one(&mut self, kind: AuthorityKind, now: SystemTime) -> Result<(), CaError> {
-        for _ in 0..2 {
+        for _ in 0..3 {
             let due = match kind {
                 AuthorityKind::Jwt => self.journal.jwt.due(now),
                 AuthorityKind::Wit => self.journal.wit.due(now),
