@@ -70,6 +70,20 @@ async fn an_authority_is_prepared_activated_tainted_and_revoked_in_this_order_al
                 Order::Revoke(kind, first.clone()),
                 "invalid authority ID: unable to use current authority",
             ),
+            (
+                Order::Revoke(kind, nobody.clone()),
+                match kind {
+                    AuthorityKind::X509 => {
+                        "invalid authority ID: only Old local authority can be revoked"
+                    }
+                    AuthorityKind::Jwt => {
+                        "invalid authority ID: no JWT authority found with provided authority ID"
+                    }
+                    AuthorityKind::Wit => {
+                        "invalid authority ID: no WIT authority found with provided authority ID"
+                    }
+                },
+            ),
         ] {
             let told = refused(&mut server, order.clone()).await;
             assert_eq!(told, (Kind::Invalid, text.to_owned()), "{order:?}");

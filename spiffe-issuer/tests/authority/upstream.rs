@@ -274,7 +274,7 @@ async fn a_tainted_root_is_left_at_once_and_can_then_be_revoked() {
         "no subject key ID provided",
     )
     .await;
-    let text = "unable to use upstream authority signing current authority";
+    let text = "unable to use upstream authority singing current authority";
     refused(&mut server, &old.id(), text).await;
     let text = "upstream authority didn't sign the old local authority";
     refused(&mut server, &new.id(), text).await;

@@ -105,7 +105,7 @@ impl Bundle for BundleApi {
         &self,
         _: Request<PublishWitAuthorityRequest>,
     ) -> Result<Response<PublishWitAuthorityResponse>, Status> {
-        Err(unimplemented(DOWNSTREAM))
+        Err(unimplemented(NO_WIT))
     }
 
     async fn batch_create_federated_bundle(
@@ -312,4 +312,5 @@ impl Fault for ItemFault {
     }
 }
 
-const DOWNSTREAM: &str = "servers below this one are not supported";
+/// As SPIRE has it.
+const NO_WIT: &str = "WIT-SVID functionality is not yet implemented";

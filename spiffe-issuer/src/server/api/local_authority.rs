@@ -59,6 +59,11 @@ fn id(text: &str) -> AuthorityId {
     AuthorityId::from_text(text)
 }
 
+/// Other tools print key IDs in capitals; ours are small, and so is what is answered.
+fn key_id(text: &str) -> String {
+    text.to_lowercase()
+}
+
 /// The five calls about each kind of authority differ in nothing but their names.
 macro_rules! kinds {
     ($([$kind:ident: $show:ident($shown:ident) -> $states:ident,
@@ -141,7 +146,7 @@ kinds! {
         &self,
         request: Request<TaintX509UpstreamAuthorityRequest>,
     ) -> Result<Response<TaintX509UpstreamAuthorityResponse>, Status> {
-        let root = request.into_inner().subject_key_id;
+        let root = key_id(&request.get_ref().subject_key_id);
         self.order(Order::TaintUpstream(id(&root))).await?;
         Ok(Response::new(TaintX509UpstreamAuthorityResponse {
             upstream_authority_subject_key_id: root,
@@ -152,11 +157,25 @@ kinds! {
         &self,
         request: Request<RevokeX509UpstreamAuthorityRequest>,
     ) -> Result<Response<RevokeX509UpstreamAuthorityResponse>, Status> {
-        let root = request.into_inner().subject_key_id;
+        let root = key_id(&request.get_ref().subject_key_id);
         self.order(Order::RevokeUpstream(id(&root))).await?;
         Ok(Response::new(RevokeX509UpstreamAuthorityResponse {
             upstream_authority_subject_key_id: root,
         }))
     }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_ids_in_capitals_are_those_in_small_letters() {
+        assert_eq!(
+            key_id("00AAfF"),
+            AuthorityId::from_key_id(&[0, 0xaa, 0xff]).as_str()
+        );
+        assert_eq!(key_id(""), "");
     }
 }

@@ -174,9 +174,15 @@ impl CaManager {
         let old = self.standing(kind, Standing::Old);
         let revoked = self.revoke(kind, id).await;
         let end = revoked.map_err(|source| match source {
-            CaError::Store(StoreError::NoAuthority(_)) if kind != AuthorityKind::X509 => {
-                OrderError::InvalidId("no JWT authority found with provided authority ID")
-            }
+            CaError::Store(StoreError::NoAuthority(_)) => match kind {
+                AuthorityKind::Jwt => {
+                    OrderError::InvalidId("no JWT authority found with provided authority ID")
+                }
+                AuthorityKind::Wit => {
+                    OrderError::InvalidId("no WIT authority found with provided authority ID")
+                }
+                AuthorityKind::X509 => OrderError::bundle("failed to revoke", kind, source),
+            },
             source => OrderError::bundle("failed to revoke", kind, source),
         })?;
         info!(local_authority_id = %id, "{kind} authority revoked successfully");
@@ -237,7 +243,8 @@ impl CaManager {
         Ok(if root.as_str().is_empty() {
             Err("no subject key ID provided")
         } else if stands(Standing::Active).is_some() {
-            Err("unable to use upstream authority signing current authority")
+            // "singing" is how SPIRE's clients know it.
+            Err("unable to use upstream authority singing current authority")
         } else if stands(Standing::Prepared).is_some() {
             Err("only upstream authorities signing an old authority can be used")
         } else {
@@ -359,6 +366,7 @@ impl Fault for OrderError {
                     CaError::Store(
                         source @ (StoreError::AlreadyTainted(_)
                         | StoreError::NoAuthority(_)
+                        | StoreError::NoRootToTaint
                         | StoreError::Untainted(_)),
                     ),
             } => Some(format!("{what}: {source}")),

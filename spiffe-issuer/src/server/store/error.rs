@@ -136,6 +136,10 @@ pub enum StoreError {
         AuthorityKind::Wit => "no WIT Key found with provided key ID",
     })]
     NoAuthority(AuthorityKind),
+    /// The bundle has no such root that could be tainted. Clients know it by another text than the
+    /// one for a root that is to be revoked.
+    #[error("no ca found with provided subject key ID")]
+    NoRootToTaint,
     /// A text that the database cannot keep.
     #[error("{at}: a text must not contain the byte 0")]
     NulByte {
@@ -217,7 +221,7 @@ impl Fault for StoreError {
             | Self::Rollback { .. }
             | Self::Untainted(_) => Kind::NotReady,
             Self::NodeBanned => Kind::Denied,
-            Self::NoAuthority(_) | Self::NotFound => Kind::NotFound,
+            Self::NoAuthority(_) | Self::NoRootToTaint | Self::NotFound => Kind::NotFound,
             Self::NoBundle(_) | Self::NulByte { .. } | Self::TokenExpired | Self::TokenUnknown => {
                 Kind::Invalid
             }

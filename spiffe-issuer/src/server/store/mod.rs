@@ -245,7 +245,8 @@ pub trait BundleStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NoAuthority`] where the bundle has no such one, [`StoreError::AlreadyTainted`].
+    /// [`StoreError::NoAuthority`] where the bundle has no such one ([`StoreError::NoRootToTaint`] for
+    /// X.509), [`StoreError::AlreadyTainted`].
     async fn taint_authority(
         &self,
         of: &TrustDomain,

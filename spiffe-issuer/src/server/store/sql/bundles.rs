@@ -69,10 +69,14 @@ impl BundleStore for SqlStore {
     ) -> Result<(), StoreError> {
         let mut session = self.writing().await?;
         let bundle = locate(&mut session, of).await?;
-        let mut bundle = bundle.ok_or(StoreError::NoAuthority(kind))?;
+        let missing = || match kind {
+            AuthorityKind::X509 => StoreError::NoRootToTaint,
+            AuthorityKind::Jwt | AuthorityKind::Wit => StoreError::NoAuthority(kind),
+        };
+        let mut bundle = bundle.ok_or_else(missing)?;
         let marks = marks(&mut bundle, kind, id);
         if marks.is_empty() {
-            return Err(StoreError::NoAuthority(kind));
+            return Err(missing());
         }
         for mark in marks {
             if std::mem::replace(mark, true) {
