@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
-use tonic::Status;
+use spiffe_core::with_causes;
+use tonic::{Code, Status};
 
 use super::connect::{ConnectError, Socket};
+use super::rpc::RpcError;
 use super::text;
 use super::tree::{Io, Outcome};
 use crate::proto::server::authorities::authorities_client::AuthoritiesClient;
@@ -38,6 +40,7 @@ pub(super) fn told(usage: &GetUsageResponse, kind: &str) -> String {
     let _ = writeln!(text, "  In the bundle: {}", usage.in_bundle);
     let _ = writeln!(text, "  Tainted: {}", usage.tainted);
     let until = match usage.signed_until {
+        _ if usage.signed_until_unknown => "not known".to_owned(),
         0 => "nothing that it signed is left".to_owned(),
         until => format!("until {} at the latest", text::seconds(until)),
     };
@@ -65,10 +68,13 @@ fn hurts(usage: &GetUsageResponse, words: &str) -> Option<String> {
         1 => "1 agent still holds an SVID that it signed; ".to_owned(),
         count => format!("{count} agents still hold an SVID that it signed; "),
     };
-    if agents.is_empty() && usage.signed_until == 0 {
+    if agents.is_empty() && usage.signed_until == 0 && !usage.signed_until_unknown {
         return None;
     }
     let until = match usage.signed_until {
+        _ if usage.signed_until_unknown => {
+            "until when what it signed may be in use is not known; ".to_owned()
+        }
         0 => String::new(),
         until => format!(
             "what it signed may be in use until {}; ",
@@ -80,10 +86,18 @@ fn hurts(usage: &GetUsageResponse, words: &str) -> Option<String> {
     Some(format!("{agents}{until}{ask}"))
 }
 
-/// Something is still in use.
+/// Why an authority that only an unused one may be was not revoked.
 #[derive(Debug, thiserror::Error)]
-#[error("the authority was not revoked: {0}")]
-pub(super) struct InUse(String);
+pub(super) enum NotRevoked {
+    /// Something is still in use.
+    #[error("the authority was not revoked: {0}")]
+    InUse(String),
+    /// The server does not say.
+    #[error("the authority was not revoked: {UNTOLD}")]
+    Untold(#[source] RpcError),
+}
+
+const UNTOLD: &str = "whether it is in use could not be told";
 
 /// Says, before an authority is revoked, who will be hurt by it. With `only_if_unused` nobody may be:
 /// agents have replaced what they hold, and what workloads may hold beside them does not count.
@@ -94,14 +108,30 @@ pub(super) async fn before_revoking(
     authority_id: &str,
     only_if_unused: bool,
 ) -> Outcome {
-    // A server that tells of no usage is one of SPIRE's; why it would not revoke it says itself.
-    let Ok(usage) = of(socket, kind, authority_id.to_owned()).await? else {
-        return Ok(());
-    };
-    match hurts(&usage, words) {
+    let usage = of(socket, kind, authority_id.to_owned()).await?;
+    match warning(usage, words, only_if_unused)? {
         None => Ok(()),
-        Some(why) if only_if_unused => Err(InUse(why).into()),
         Some(why) => Ok(writeln!(io.err, "Warning: {why}")?),
+    }
+}
+
+/// What is to be said before the authority is revoked, if it may be.
+fn warning(
+    usage: Result<GetUsageResponse, Status>,
+    words: &str,
+    only_if_unused: bool,
+) -> Result<Option<String>, NotRevoked> {
+    match usage.map(|usage| hurts(&usage, words)) {
+        Ok(Some(why)) if only_if_unused => Err(NotRevoked::InUse(why)),
+        Ok(why) => Ok(why),
+        Err(status) if only_if_unused => Err(NotRevoked::Untold(status.into())),
+        // One of SPIRE's servers, which tell of no usage.
+        Err(status) if status.code() == Code::Unimplemented => Ok(None),
+        // Why it would not revoke it the server says itself.
+        Err(status) => {
+            let error = RpcError::from(status);
+            Ok(Some(format!("{UNTOLD}: {}", with_causes(&error))))
+        }
     }
 }
 
@@ -120,6 +150,51 @@ mod tests {
             signed_until,
             agent_count,
             agents: vec![],
+            signed_until_unknown: false,
+        }
+    }
+
+    fn unknown() -> GetUsageResponse {
+        GetUsageResponse {
+            signed_until_unknown: true,
+            ..usage(0, 0)
+        }
+    }
+
+    #[test]
+    fn whoever_revokes_only_what_is_unused_has_to_know_that_it_is() {
+        for (usage, warned) in [
+            (Ok(usage(0, 0)), None),
+            (Err(Status::unimplemented("x")), None),
+            (
+                Ok(unknown()),
+                Some("until when what it signed may be in use is not known; see "),
+            ),
+            (
+                Err(Status::unavailable("down")),
+                Some("whether it is in use could not be told: rpc error: "),
+            ),
+            (
+                Err(Status::not_found("none")),
+                Some("whether it is in use could not be told: rpc error: "),
+            ),
+        ] {
+            let unused = usage
+                .as_ref()
+                .is_ok_and(|usage| hurts(usage, "jwt").is_none());
+            let strict = warning(usage.clone(), "jwt", true);
+            assert_eq!(strict.is_ok(), unused, "{usage:?}");
+            if let (Err(refused), Err(_)) = (strict, &usage) {
+                let told = with_causes(&refused).to_string();
+                let begins =
+                    "the authority was not revoked: whether it is in use could not be told: ";
+                assert!(told.starts_with(begins), "{told}");
+            }
+            let told = warning(usage, "jwt", false).unwrap();
+            match (told, warned) {
+                (Some(told), Some(begins)) => assert!(told.starts_with(begins), "{told}"),
+                (told, warned) => assert_eq!(told.as_deref(), warned),
+            }
         }
     }
 
@@ -148,6 +223,8 @@ mod tests {
             "JWT authority aa:\n  Standing: not of this server\n  In the bundle: true\n  Tainted: \
              true\n  Last use: nothing that it signed is left\n"
         );
+        let told = told(&unknown(), "JWT");
+        assert!(told.ends_with("  Last use: not known\n"), "{told}");
     }
 
     #[test]

@@ -43,12 +43,33 @@ pub struct Usage {
     pub in_bundle: bool,
     /// Whether what it signed is being replaced.
     pub tainted: bool,
-    /// When the last thing that it signed ends, at the latest; `None` where nothing of it is left.
-    pub signed_until: Option<SystemTime>,
+    /// When the last thing that it signed ends.
+    pub signed_until: SignedUntil,
     /// How many agents hold an SVID that it signed.
     pub agent_count: u64,
     /// Some of these agents, and when their SVIDs end.
     pub agents: Vec<(SpiffeId, SystemTime)>,
+}
+
+/// When the last thing ends that an authority signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignedUntil {
+    /// Nothing of it is left.
+    Nothing,
+    /// Nobody has counted, and the authority has no end of its own: it may be in use.
+    Unknown,
+    /// Then, at the latest.
+    Until(SystemTime),
+}
+
+impl SignedUntil {
+    /// How it stands now with what ends at `end`.
+    fn of(end: SystemTime, now: SystemTime) -> Self {
+        match end > now {
+            true => Self::Until(end),
+            false => Self::Nothing,
+        }
+    }
 }
 
 impl LocalAuthority {
@@ -123,10 +144,16 @@ impl LocalAuthority {
         if state.is_none() && tainted.is_none() {
             return Err(UsageError::Unknown(kind));
         }
-        let signed_until = match &state {
-            Some(_) => self.authorities.signed_until(kind, id),
+        let (end, without) = match &state {
+            Some(_) => (
+                self.authorities.signed_until(kind, id),
+                SignedUntil::Nothing,
+            ),
             // Another server's, or one from before this one lost its journal: nobody here has counted.
-            None => bundle.and_then(|bundle| bundle.end_of(kind, id)),
+            None => (
+                bundle.and_then(|bundle| bundle.end_of(kind, id)),
+                SignedUntil::Unknown,
+            ),
         };
         let (agent_count, agents) = match kind {
             AuthorityKind::X509 => self.agents(id, now).await?,
@@ -137,7 +164,7 @@ impl LocalAuthority {
             standing: state.map(|state| state.standing),
             in_bundle: tainted.is_some(),
             tainted: tainted.unwrap_or_default(),
-            signed_until: signed_until.filter(|until| *until > now),
+            signed_until: end.map_or(without, |end| SignedUntil::of(end, now)),
             agent_count,
             agents,
         })

@@ -94,6 +94,10 @@ pub struct GetUsageResponse {
     /// Some of them.
     #[prost(message, repeated, tag = "7")]
     pub agents: ::prost::alloc::vec::Vec<get_usage_response::Agent>,
+    /// Whether nobody knows when the last thing that it signed ends: it is not this server's, and is in
+    /// the bundle without an end of its own. Then signed_until is zero, and it may be in use.
+    #[prost(bool, tag = "8")]
+    pub signed_until_unknown: bool,
 }
 /// Nested message and enum types in `GetUsageResponse`.
 pub mod get_usage_response {

@@ -10,7 +10,7 @@ use crate::proto::server::authorities::authorities_server::Authorities;
 use crate::proto::server::authorities::get_usage_request::Kind as Asked;
 use crate::proto::server::authorities::get_usage_response::Agent;
 use crate::proto::server::authorities::{GetUsageRequest, GetUsageResponse};
-use crate::server::local_authority::{LocalAuthority, Usage};
+use crate::server::local_authority::{LocalAuthority, SignedUntil, Usage};
 use crate::wire::{id_to_message, seconds};
 
 /// `spiffe.issuer.v1.Authorities`.
@@ -49,14 +49,19 @@ fn encode(usage: &Usage) -> GetUsageResponse {
         id: Some(id_to_message(id)),
         expires_at: seconds(*end),
     });
+    let signed_until = match usage.signed_until {
+        SignedUntil::Until(end) => seconds(end),
+        SignedUntil::Nothing | SignedUntil::Unknown => 0,
+    };
     GetUsageResponse {
         authority_id: usage.id.to_string(),
         standing: standing.to_owned(),
         in_bundle: usage.in_bundle,
         tainted: usage.tainted,
-        signed_until: usage.signed_until.map_or(0, seconds),
+        signed_until,
         agent_count: i64::try_from(usage.agent_count).unwrap_or(i64::MAX),
         agents: agents.collect(),
+        signed_until_unknown: usage.signed_until == SignedUntil::Unknown,
     }
 }
 

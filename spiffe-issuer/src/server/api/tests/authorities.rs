@@ -3,8 +3,13 @@
 use spiffe_core::x509::{KeyKind, PrivateKey};
 
 use super::*;
+use crate::proto::server::authorities::GetUsageRequest;
+use crate::proto::server::authorities::authorities_client::AuthoritiesClient;
+use crate::proto::server::authorities::get_usage_request::Kind as Asked;
 use crate::proto::server::bundle::bundle_client::BundleClient;
-use crate::proto::server::bundle::{GetBundleRequest, PublishJwtAuthorityRequest};
+use crate::proto::server::bundle::{
+    GetBundleRequest, PublishJwtAuthorityRequest, PublishWitAuthorityRequest,
+};
 use crate::proto::server::localauthority::local_authority_client::LocalAuthorityClient;
 use crate::proto::server::localauthority::{
     ActivateJwtAuthorityRequest, ActivateX509AuthorityRequest, AuthorityState,
@@ -268,4 +273,42 @@ async fn a_server_below_publishes_its_keys_of_tokens() {
         assert_eq!(refused.code(), code, "{refused}");
         assert!(refused.message().starts_with(text), "{refused}");
     }
+}
+
+/// A key of another server's: nobody here has counted what it signed.
+#[tokio::test]
+async fn nobody_says_that_nothing_is_left_of_a_key_without_an_end() {
+    let world = World::new().await;
+    let below = world.privileged(false, true).await;
+    let mut bundles = BundleClient::new(world.reached_by(below));
+    let mut usages = AuthoritiesClient::new(world.reached_by(local()));
+    let now = crate::wire::seconds(world.clock.now());
+    for (key_id, expires_at, until, unknown) in
+        [("endless", 0, 0, true), ("ends", now + 60, now + 60, false)]
+    {
+        let key = PrivateKey::generate(KeyKind::EcP256).unwrap();
+        let key = types::JwtKey {
+            public_key: key.public_key().spki_der().to_vec(),
+            key_id: key_id.to_owned(),
+            expires_at,
+            tainted: false,
+        };
+        let request = PublishJwtAuthorityRequest {
+            jwt_authority: Some(key),
+        };
+        bundles.publish_jwt_authority(request).await.unwrap();
+        let request = GetUsageRequest {
+            kind: Asked::Jwt.into(),
+            authority_id: key_id.to_owned(),
+        };
+        let usage = usages.get_usage(request).await.unwrap().into_inner();
+        let told = (usage.signed_until, usage.signed_until_unknown);
+        assert_eq!(told, (until, unknown), "{key_id}");
+    }
+    let refused = bundles.publish_wit_authority(PublishWitAuthorityRequest::default());
+    let text = "WIT-SVID functionality is not yet implemented";
+    assert_eq!(
+        told(&refused.await.unwrap_err()),
+        (Code::Unimplemented, text)
+    );
 }
