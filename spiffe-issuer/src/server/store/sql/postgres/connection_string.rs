@@ -77,7 +77,21 @@ impl PostgresString {
         self.connect_timeout
     }
 
-    fn from_pairs(pairs: &Pairs) -> Result<Self, PostgresStringError> {
+    fn read(text: &str, environment: &Environment<'_>) -> Result<Self, PostgresStringError> {
+        let url = ["postgres://", "postgresql://"]
+            .iter()
+            .find_map(|scheme| text.strip_prefix(scheme));
+        let pairs = match url {
+            Some(url) => url_pairs(url)?,
+            None => pairs(text)?,
+        };
+        Self::from_pairs(&pairs, environment)
+    }
+
+    fn from_pairs(
+        pairs: &Pairs,
+        environment: &Environment<'_>,
+    ) -> Result<Self, PostgresStringError> {
         let mut options = PgConnectOptions::new().application_name("spiffe-server");
         let mut protection = None;
         let mut has_root = false;
@@ -99,7 +113,10 @@ impl PostgresString {
                     protection = Some(protection_by(value).ok_or_else(bad)?);
                     options
                 }
-                "sslrootcert" if value == "system" => options,
+                "sslrootcert" if value == "system" => {
+                    has_root = true;
+                    options
+                }
                 "sslrootcert" => {
                     has_root = true;
                     options.ssl_root_cert(value)
@@ -118,8 +135,26 @@ impl PostgresString {
                 "binary_parameters" | "client_encoding" | "disable_prepared_binary_result" => {
                     options
                 }
-                _ => return Err(PostgresStringError::Key(key.clone())),
+                key if KEYWORDS.contains(&key) => {
+                    return Err(PostgresStringError::Key(key.to_owned()));
+                }
+                _ => return Err(PostgresStringError::Unknown),
             };
+        }
+        let set = |name| environment(name).filter(|value| !value.is_empty());
+        if let (None, Some(sslmode)) = (protection, set("PGSSLMODE")) {
+            let told = protection_by(&sslmode);
+            protection =
+                Some(told.ok_or_else(|| PostgresStringError::Value("PGSSLMODE".to_owned()))?);
+        }
+        if !pairs.contains_key("sslrootcert")
+            && let Some(root) = set("PGSSLROOTCERT")
+        {
+            // The driver takes it for the name of a file.
+            if root == "system" {
+                return Err(PostgresStringError::Value("PGSSLROOTCERT".to_owned()));
+            }
+            has_root = true;
         }
         let protection = match protection.unwrap_or(Protection::Unverified) {
             // As Go's driver has it: certificates that are given are made use of.
@@ -148,15 +183,12 @@ fn protection_by(sslmode: &str) -> Option<Protection> {
 impl FromStr for PostgresString {
     type Err = PostgresStringError;
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the driver reads its own variables at this very moment"
+    )]
     fn from_str(text: &str) -> Result<Self, PostgresStringError> {
-        let url = ["postgres://", "postgresql://"]
-            .iter()
-            .find_map(|scheme| text.strip_prefix(scheme));
-        let pairs = match url {
-            Some(url) => url_pairs(url)?,
-            None => pairs(text)?,
-        };
-        Self::from_pairs(&pairs)
+        Self::read(text, &|name| std::env::var(name).ok())
     }
 }
 
@@ -171,7 +203,7 @@ impl fmt::Debug for PostgresString {
 /// Why a text does not say where the database is. It shows no value: one may be the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostgresStringError {
-    /// A setting that we do not know.
+    /// A setting of PostgreSQL that we do not have.
     #[error("`{0}` is not a setting of a PostgreSQL connection that we know")]
     Key(String),
     /// More than one host.
@@ -185,6 +217,10 @@ pub enum PostgresStringError {
         "it is neither `key=value` pairs, such as `host=db dbname=spiffe`, nor a `postgres://` URL"
     )]
     Shape,
+    /// A setting that PostgreSQL does not have either. It is not shown: it may be the rest of a
+    /// password with a space in it.
+    #[error("it has a setting that we do not know; values with spaces stand in single quotes")]
+    Unknown,
     /// A quote without its end.
     #[error("a quoted value has no end")]
     Unquoted,
@@ -194,6 +230,9 @@ pub enum PostgresStringError {
 }
 
 type Pairs = BTreeMap<String, String>;
+
+/// Finds the value of an environment variable.
+type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// `user:password@host:port/database?key=value&...`, each part percent-encoded.
 fn url_pairs(url: &str) -> Result<Pairs, PostgresStringError> {
@@ -271,6 +310,46 @@ fn value(rest: &mut Chars<'_>) -> Result<String, PostgresStringError> {
 /// How long to wait for a connection where nothing is said.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The settings of libpq that we do not have, which are safe to name.
+const KEYWORDS: [&str; 36] = [
+    "channel_binding",
+    "gssdelegation",
+    "gssencmode",
+    "gsslib",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "max_protocol_version",
+    "min_protocol_version",
+    "options",
+    "passfile",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "requiressl",
+    "scram_client_key",
+    "scram_server_key",
+    "service",
+    "servicefile",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcertmode",
+    "sslcompression",
+    "sslcrl",
+    "sslcrldir",
+    "sslkeylogfile",
+    "sslnegotiation",
+    "sslpassword",
+    "sslsni",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "timezone",
+    "tty",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,6 +405,12 @@ mod tests {
             ("host=h sslmode=require", Some("/r"), "VerifyFull"),
             ("host=h sslmode=verify-ca", None, "VerifyFull"),
             ("host=h sslmode=verify-full", None, "VerifyFull"),
+            ("host=h sslrootcert=system", None, "VerifyFull"),
+            (
+                "host=h sslmode=require sslrootcert=system",
+                None,
+                "VerifyFull",
+            ),
             // A socket has no name and needs no protection.
             ("host=/run/pg sslmode=require", None, "Disable"),
         ] {
@@ -334,6 +419,40 @@ mod tests {
         assert!(read("host=h").is_unverified());
         assert!(!read("host=h sslmode=verify-full").is_unverified());
         assert!(!read("host=/run/pg").is_unverified());
+    }
+
+    #[test]
+    fn what_the_environment_asks_for_is_not_weakened() {
+        let read = |text: &str, set: &[(&str, &str)]| {
+            let find = |name: &str| set.iter().find(|(set, _)| *set == name);
+            let environment = |name: &str| find(name).map(|(_, value)| (*value).to_owned());
+            PostgresString::read(text, &environment)
+        };
+        let full = ("PGSSLMODE", "verify-full");
+        for (text, set, expected) in [
+            ("host=h", [full].as_slice(), Protection::Verified),
+            (
+                "host=h",
+                &[("PGSSLMODE", "verify-ca")],
+                Protection::Verified,
+            ),
+            ("host=h", &[("PGSSLMODE", "prefer")], Protection::Unverified),
+            ("host=h", &[("PGSSLMODE", "disable")], Protection::None),
+            ("host=h", &[("PGSSLMODE", "")], Protection::Unverified),
+            ("host=h", &[("PGSSLROOTCERT", "/r")], Protection::Verified),
+            ("host=h", &[("PGSSLROOTCERT", "")], Protection::Unverified),
+            ("host=h sslrootcert=/r", &[full], Protection::Verified),
+            // What the string says counts.
+            ("host=h sslmode=disable", &[full], Protection::None),
+            ("host=h sslmode=require", &[full], Protection::Unverified),
+        ] {
+            let read = read(text, set).unwrap();
+            assert_eq!(read.protection, expected, "{text} {set:?}");
+        }
+        for (name, value) in [("PGSSLMODE", "on"), ("PGSSLROOTCERT", "system")] {
+            let refused = read("host=h", &[(name, value)]).unwrap_err();
+            assert_eq!(refused, PostgresStringError::Value(name.to_owned()));
+        }
     }
 
     #[test]
@@ -352,9 +471,17 @@ mod tests {
                 PostgresStringError::Value("sslmode".to_owned()),
             ),
             (
-                "host=a passwd=secret",
-                PostgresStringError::Key("passwd".to_owned()),
+                "host=a sslcrl=secret",
+                PostgresStringError::Key("sslcrl".to_owned()),
             ),
+            ("host=a passwd=secret", PostgresStringError::Unknown),
+            // What looks like a setting may be the rest of a password.
+            ("host=a password=my secret=x", PostgresStringError::Unknown),
+            (
+                "host=a password=my secret host=b",
+                PostgresStringError::Unknown,
+            ),
+            ("postgres://u@h/d?secret=x", PostgresStringError::Unknown),
             ("postgres://u:%ff@h/d", PostgresStringError::NotText),
         ] {
             let refused = text.parse::<PostgresString>().unwrap_err();
