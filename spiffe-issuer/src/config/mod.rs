@@ -48,6 +48,6 @@ pub use issues::{Checked, Issue, Issues};
 pub use load::{ReadError, env, load, parse, read_file};
 pub use node::{Entry, Node, Place, Table, Value};
 pub use readers::{
-    any, boolean, duration, list, parsed, path, placed, port, socket_path, text, whole,
+    any, boolean, duration, list, parsed, path, placed, port, secret, socket_path, text, whole,
 };
 pub use suggest::suggest;

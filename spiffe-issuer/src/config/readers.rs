@@ -88,6 +88,17 @@ pub fn parsed<T: FromStr<Err: Display>>(node: &Node, issues: &mut Issues) -> Opt
     }
 }
 
+/// The same for what may hold a password: no fault shows it.
+pub fn secret<T: FromStr<Err: Display>>(node: &Node, issues: &mut Issues) -> Option<T> {
+    match text_of(node, issues)?.parse() {
+        Ok(value) => Some(value),
+        Err(why) => {
+            issues.fault(&node.place, why);
+            None
+        }
+    }
+}
+
 /// A list whose items are read by `how`. Every item is looked at; one fault spoils the list.
 pub fn list<T>(
     mut how: impl FnMut(&Node, &mut Issues) -> Option<T>,

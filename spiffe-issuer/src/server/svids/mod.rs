@@ -1,5 +1,5 @@
 //! SVIDs: for agents what their entries allow, and minted for administrators. Here those with
-//! certificates; [`tokens`] has the others.
+//! certificates; `tokens` has the others.
 
 mod tokens;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{ConnectionString, PostgresConfig, PostgresString, SqlStore};
-use crate::config::{Fields, Issues, boolean, duration, parsed, path, text, whole};
+use crate::config::{Fields, Issues, boolean, duration, parsed, path, secret, text, whole};
 use crate::plugin::BuiltIn;
 use crate::server::store::{OpenStore, SharedStore, StoreError};
 
@@ -68,7 +68,7 @@ fn sqlite(fields: &mut Fields<'_>, migrate: bool) -> Option<Closed> {
 }
 
 fn postgres(fields: &mut Fields<'_>, migrate: bool) -> Option<Closed> {
-    let at: Option<PostgresString> = fields.required("connection_string", parsed);
+    let at: Option<PostgresString> = fields.required("connection_string", secret);
     let root_ca = fields.optional("root_ca_path", path);
     let certificate = fields.optional("client_cert_path", path);
     let key = fields.optional("client_key_path", path);
@@ -181,7 +181,7 @@ mod tests {
             ),
             (
                 "database_type = \"postgres\" connection_string = \"host=h pasword=p\"",
-                "`pasword` is not a setting",
+                "connection_string: it has a setting that we do not know",
             ),
             (
                 "database_type = \"postgres\" connection_string = \"host=h\" client_cert_path = \"c\"",
@@ -194,6 +194,23 @@ mod tests {
         ] {
             let told = faults(settings).unwrap_or_default();
             assert!(told.contains(part), "{settings}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_fault_in_a_connection_string_shows_no_password() {
+        for wrong in [
+            "host=h password=hunter2 pasword=p",
+            "host=h password='hunter2",
+            "host=h password=hunter2 port=x",
+            "host=a,b password=hunter2",
+            "postgres://me:hunter2@h/db?nonsense=1",
+            "mysql://me:hunter2@h/db",
+        ] {
+            let settings = format!("database_type = \"postgres\" connection_string = \"{wrong}\"");
+            let told = faults(&settings).unwrap_or_default();
+            assert!(told.contains("connection_string: "), "{wrong}: {told}");
+            assert!(!told.contains("hunter2"), "{wrong}: {told}");
         }
     }
 }
